@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import catalog
 
 TESTS = ["pytest", "pytest-xdist"]
-TOOLS = [*TESTS, "ruff", "codespell"]
+TOOLS = [*TESTS, "ruff", "codespell", "check-jsonschema"]
 SITE = ["sphinx", "sphinx-gallery", "pydata-sphinx-theme", "sphinx-design", "joblib"]
-BUILD = ["setuptools", "wheel", "ninja"]  # what compiled packages need to build
+BUILD = ["setuptools", "wheel", "ninja", "pip"]  # what compiled packages need to build
 
 nox.needs_version = ">=2025.2"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -46,6 +46,7 @@ if not torch.cuda.is_available():
     sys.exit(f"torch {torch.__version__} cannot use this CUDA device: is it a CPU build "
              "(UV_TORCH_BACKEND=cpu), or is the driver older than its CUDA?")
 """
+TORCH_VERSION = "import torch; print(torch.__version__)"
 WORKERS = max(1, min(2, os.cpu_count() or 1))
 
 
@@ -122,16 +123,18 @@ def compile_from_source(session: nox.Session, requirements: list[str]) -> None:
             "install one (Debian and Ubuntu: `apt-get install g++`; macOS: "
             "`xcode-select --install`), then run this again"
         )
+    torch = session.run("python", "-c", TORCH_VERSION, silent=True).strip()
+    wheels = str(Path(".nox", "wheels", torch))  # compiled code fits one torch only
     session.log(
         f"compiling {', '.join(requirements)} from source: about 4 to 10 minutes a "
-        "package on two cores, once"
+        f"package on two cores, once (the result is kept in {wheels})"
     )
-    session.install(
-        "--no-build-isolation",
-        "-v",
-        *requirements,
+    session.run(  # takes what is in `wheels` already
+        *("python", "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"),
+        *("--find-links", wheels, "--wheel-dir", wheels, *requirements),
         env={"MAX_JOBS": str(os.cpu_count() or 1)},
     )
+    session.install("--find-links", wheels, *requirements)
 
 
 def device_or_skip(session: nox.Session, device: str) -> None:
@@ -214,6 +217,9 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", "--check")
     session.run("codespell")
+    workflows = map(str, Path(".github", "workflows").glob("*.yml"))
+    schema = ("--builtin-schema", "vendor.github-workflows")
+    session.run("check-jsonschema", *schema, *workflows)
     session.run("python", "catalog.py", "--check", silent=True)
 
 
@@ -393,7 +399,8 @@ def lock(session: nox.Session) -> None:
         oldest = min(least, key=lambda v: tuple(map(int, v.split("."))))
         session.run(
             *("uv", "pip", "compile", "--universal", "--python-version", oldest),
-            *("--only-binary", ":all:"),  # an old source release never is the answer
+            # else an old source release, which names no newest Python, would be taken
+            *("--only-binary", "numba", "--only-binary", "llvmlite"),
             *("--no-annotate", "--custom-compile-command", "nox -s lock"),
             *("--upgrade", "--quiet", str(listed), "-o", str(file)),
         )

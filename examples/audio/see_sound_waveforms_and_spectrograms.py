@@ -317,7 +317,9 @@ assert scores["Griffin-Lim"][1] > scores["random phase"][1] + 10, scores
 # %%
 # Where next
 # ----------
-# Mel scales and MFCCs squeeze a spectrogram for recognition; resampling has a trap of
-# its own, aliasing; pitch tracking reads the flute's melody off automatically. For a
-# large set of recordings put ``torchaudio.datasets.SPEECHCOMMANDS(root, download=True)``
-# in place of the three files.
+# - :doc:`classify_drum_hits_from_raw_sound` lets a network listen to the waveform itself.
+# - ``torchaudio.transforms.MelSpectrogram`` and ``MFCC`` squeeze a spectrogram further,
+#   for recognition.
+# - For a large set of recordings put
+#   ``torchaudio.datasets.SPEECHCOMMANDS(root, download=True)`` in place of the three
+#   files.

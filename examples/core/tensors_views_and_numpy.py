@@ -298,6 +298,6 @@ assert len(operators) > 1200 > len(distinct), counts
 # %%
 # Where next
 # ----------
-# The same product on one thread, all threads and an accelerator shows when parallel
-# hardware pays; autograd then differentiates what you wrote. For your own pictures
-# replace ``load_sample_image("china.jpg")`` by ``PIL.Image.open("mine.jpg")``.
+# - :doc:`dataloader_four_gifts` feeds a network with tensors, batch by batch.
+# - For your own pictures replace ``load_sample_image("china.jpg")`` by
+#   ``PIL.Image.open("mine.jpg")``.

@@ -317,7 +317,7 @@ assert similar > 0.95 and mixed < 0.3, (similar, mixed)
 # %%
 # Where next
 # ----------
-# The gallery's pages on node classification and link prediction train such layers; the
-# page on molecules replaces the weighted sum by a plain one. To run this page on a
-# large citation graph, take ``edge_index`` from
-# ``torch_geometric.datasets.Planetoid("data", "PubMed")[0]``.
+# - :doc:`classify_molecules_mutag_gin` trains layers that replace the weighted sum by a
+#   plain one, and says why.
+# - To run this page on a large citation graph, take ``edge_index`` from
+#   ``torch_geometric.datasets.Planetoid("data", "PubMed")[0]``.

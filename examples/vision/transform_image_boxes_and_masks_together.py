@@ -328,7 +328,7 @@ assert all(torch.equal(first[key], again[key]) for key in sample)
 # %%
 # Where next
 # ----------
-# The sample made here is what a detector or a segmentation network trains on: both have
-# a page in this folder, and another measures what augmentation is worth when labels are
-# few. For COCO, ``torchvision.datasets.wrap_dataset_for_transforms_v2`` turns the targets
-# of ``CocoDetection`` into the same ``tv_tensors`` in one line.
+# - :doc:`classify_handwritten_digits` trains a network on images bent by the same
+#   transforms.
+# - For COCO, ``torchvision.datasets.wrap_dataset_for_transforms_v2`` turns the targets of
+#   ``CocoDetection`` into the same ``tv_tensors`` in one line.
