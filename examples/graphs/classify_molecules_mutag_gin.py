@@ -7,18 +7,18 @@
 # level = "intermediate"
 # step = 50
 # data = ["mutag"]
-# claim = "Averaging the atoms of a MUTAG molecule tells no more than the larger class (67 %), adding them up over 82 %; a GIN with bond types reaches over 83 % in ten folds, and choosing the epoch afterwards flatters it"
+# claim = "Averaging the atoms of a MUTAG molecule gains a few points on the larger class (67 %), adding them up over 8 more; a GIN with bond types reaches over 83 % in ten folds, and choosing the epoch on held-out folds flatters it"
 # ///
 """
 Classify mutagenic molecules with a graph isomorphism network
 =============================================================
 
-Does a molecule damage DNA? Here the thing to classify is a whole graph, so all atoms
-must be pooled into one vector. We train a GIN (`GINConv
+Does a nitro compound cause mutations in *Salmonella* bacteria? Here the thing to classify
+is a whole graph, so all atoms must be pooled into one vector. We train a GIN (`GINConv
 <https://pytorch-geometric.readthedocs.io/en/latest/generated/torch_geometric.nn.conv.GINConv.html>`_)
-on the 188 molecules of MUTAG, the smallest and most quoted benchmark of the field, with
-ten-fold cross-validation. Beside it stand counts of atoms and bonds, and the published
-89.4 %, whose protocol we look at closely. It takes about twenty seconds.
+on the 188 molecules of MUTAG, a small and much quoted benchmark, with ten-fold
+cross-validation. Beside it stand counts of atoms and bonds, and the published 89.4 %,
+whose protocol we look at closely. It takes about 25 seconds.
 """
 
 from importlib.util import find_spec
@@ -92,8 +92,7 @@ three = Batch.from_data_list([molecules[i] for i in shown[4:7]])
 print("atoms of each:", three.batch.bincount().tolist(), "edges:", three.num_edges)
 print("batch:", *three.batch.tolist())
 fig, ax = plt.subplots(figsize=(4.2, 4), layout="constrained")
-owner = three.batch[three.edge_index[0]]
-ax.scatter(*three.edge_index, c=owner, cmap="viridis", s=14, marker="s")
+ax.scatter(*three.edge_index, c=three.batch[three.edge_index[0]], s=14, marker="s")
 ax.set(xlabel="from atom", ylabel="to atom", title="Bonds of three molecules in a batch")
 ax.invert_yaxis()
 plt.show()
@@ -114,39 +113,43 @@ for name, pool in (("sum", global_add_pool), ("mean", global_mean_pool)):
         print(f"{name:4} {often:5}  carbon {carbon:5.2f}  nitrogen {nitrogen:.2f}")
 
 # %%
-# The mean cannot count, and a count is what tells rings apart. Does that matter for the
-# score? Logistic regression on sums, means, and sums of atoms and bonds gives the
-# answer and our baselines. All methods share the ten folds.
+# The mean cannot count. Does that matter for the score? Logistic regression on the number
+# of atoms, on means, on sums, and on sums of atoms and bonds gives the answer and our
+# baselines. All methods share the ten folds.
 
-target = table.y.numpy()
-whole = Batch.from_data_list(molecules)
+target, whole = table.y.numpy(), Batch.from_data_list(molecules)
 counts = global_add_pool(whole.x, whole.batch)
 kinds = global_add_pool(whole.edge_attr, whole.batch[whole.edge_index[0]]) / 2
 features = {
+    "number of atoms": counts.sum(1, keepdim=True),
     "mean of atoms": global_mean_pool(whole.x, whole.batch),
     "sum of atoms": counts,
     "sum of atoms and bonds": torch.cat([counts, kinds], dim=1),
 }
-folds = list(StratifiedKFold(10, shuffle=True, random_state=0).split(target, target))
-scores = {}
+splitter = StratifiedKFold(10, shuffle=True, random_state=0)
+folds, scores = list(splitter.split(target, target)), {}
+linear = LogisticRegression(C=100, max_iter=5000)  # hardly regularised
 for name, x in features.items():
-    linear = LogisticRegression(max_iter=5000)
     scores[name] = torch.tensor(cross_val_score(linear, x, target, cv=folds))
-    print(f"{name:23} {scores[name].mean():.1%}")
+    print(f"{name:23} {scores[name].mean():.1%} +- {scores[name].std():.1%}")
 
 # %%
-# The mean of the atoms is no better than always saying "mutagenic". The sum is far
-# better, bonds add a little. A graph network has to beat *that*.
+# The size of a molecule alone is nearly as good as anything that follows: it tells one
+# ring from three. The mean has lost it, and gains only a few points on always saying
+# "mutagenic". The sum has it back; which elements and bonds there are adds a little. A
+# graph network has to beat *that*.
 #
 # The network
 # -----------
-# A GIN layer adds up the neighbours' features and sends the sum through a small MLP
+# A GIN layer adds up the features of an atom and its neighbours and sends the sum through
+# a small MLP
 # (`Xu et al. 2019 <https://arxiv.org/abs/1810.00826>`_). After each layer all atoms are
-# pooled; the classifier reads the pools side by side. The paper ignores bond types; its
-# successor `GINEConv
+# pooled; the classifier reads the pools side by side. The paper ignores bond types.
+# `GINEConv
 # <https://pytorch-geometric.readthedocs.io/en/latest/generated/torch_geometric.nn.conv.GINEConv.html>`_
-# adds them to each message. We train both. ``plain_last=False`` closes each MLP with
-# batch normalisation and a ReLU.
+# (`Hu et al. 2020 <https://arxiv.org/abs/1905.12265>`_) adds an embedding of the bond to
+# each message. We train both. ``plain_last=False`` closes each MLP with batch
+# normalisation and a ReLU.
 
 
 class GIN(nn.Module):
@@ -205,16 +208,17 @@ curves = {}
 for name, bonds in (("GIN", False), ("GIN with bonds", True)):
     curves[name] = torch.stack([train(bonds, *fold) for fold in folds])  # (folds, epochs)
     scores[name] = curves[name][:, -1]
-for name, score in scores.items():
-    print(f"{name:23} {score.mean():.1%} +- {score.std():.1%}")
+    print(f"{name:23} {scores[name].mean():.1%} +- {scores[name].std():.1%}")
+gain = scores["GIN with bonds"] - scores["sum of atoms and bonds"]
+print(f"gain over counting, fold by fold: {gain.mean():.1%} +- {gain.std() / 10**0.5:.1%}")
 
 # %%
 # The bars show the mean over the ten folds, the whiskers its standard error.
 
 fig, ax = plt.subplots(figsize=(8, 3.2), layout="constrained")
-means = [score.mean() for score in scores.values()]
-errors = [score.std() / len(folds) ** 0.5 for score in scores.values()]
-ax.barh(list(scores), means, xerr=errors, capsize=4, color=["0.6"] * 3 + ["C0"] * 2)
+all_scores = torch.stack(list(scores.values()))  # (methods, folds)
+style = {"xerr": all_scores.std(1) / 10**0.5, "capsize": 4}
+ax.barh(list(scores), all_scores.mean(1), color=["0.6"] * 4 + ["C0"] * 2, **style)
 ax.axvline(majority, color="k", linestyle=":", label="always mutagenic")
 ax.axvline(0.894, color="C1", linestyle="--", label="published GIN (Xu et al. 2019)")
 ax.invert_yaxis()
@@ -224,24 +228,28 @@ ax.legend(loc="upper right")
 plt.show()
 
 # %%
-# A fold holds 19 molecules, so one molecule moves its score by five points, and the
-# whiskers overlap: on MUTAG nobody can tell the graph networks from the counts. Quoting
-# one without the other would be the usual mistake.
+# A fold holds 19 molecules, so one molecule moves its score by five points. Above, the +-
+# behind a method is the spread of the folds, as in the paper; the whiskers, and the +- of
+# the gain, are the error of a mean. Compared fold by fold, the gain over counting is
+# no larger than its error: these ten folds cannot tell the graph networks from the
+# counts. Quoting one without the other would be the usual mistake.
 #
 # Where do the published 89.4 % come from?
 # ----------------------------------------
 # The paper reports 89.4 +- 5.6 %, and says how: one epoch is chosen *for all folds
 # together*, the one with the best mean held-out accuracy. But held-out molecules that
-# choose the epoch are no longer unseen. We wrote every epoch down, so we can measure
-# what that is worth, and what choosing in each fold by itself would be.
+# choose the epoch are no longer unseen. We wrote every epoch down, so we can do it
+# fairly: the other nine folds choose the epoch, and the tenth, which had no say, gives
+# the score. The difference is flattery.
 
 fig, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")
 flattery = []
 for (name, curve), colour in zip(curves.items(), ("C0", "C1"), strict=True):
-    mean, last = curve.mean(0), curve[:, -1].mean()  # (epochs,) and one number
-    each = curve.max(1).values.mean()
-    flattery.append(each - last)
-    print(f"{name:15} last {last:.1%}, best {mean.max():.1%}, best of each fold {each:.1%}")
+    mean = curve.mean(0)  # (epochs,)
+    others = (curve.sum(0) - curve) / (len(curve) - 1)  # mean of the other nine folds
+    fair = curve.gather(1, others.argmax(1, keepdim=True)).mean()
+    flattery.append(mean.max() - fair)
+    print(f"{name:15} last epoch {mean[-1]:.1%}, best {mean.max():.1%}, fair {fair:.1%}")
     ax.plot(range(1, len(mean) + 1), mean, colour, label=name)
     ax.plot(mean.argmax() + 1, mean.max(), "o", color=colour)
 ax.set(xlabel="epoch", ylabel="mean accuracy of ten folds")
@@ -250,15 +258,16 @@ ax.legend()
 plt.show()
 
 # %%
-# Looking costs nothing and gains points that no new molecule will pay back. By the
-# paper's protocol ours come close to its number, by the honest one (the epochs fixed
-# beforehand) both stay a little below. The paper's network is
-# deeper, and its width, batch size and dropout were chosen in the same way.
+# Chosen fairly, the epoch is worth about a point less, and no clear gain on one fixed
+# beforehand. By the paper's protocol our GIN ends some three points below the
+# published one, and the one that also sees bonds, which the paper's does not, level with
+# it. The paper's network is deeper, and its width, batch size and dropout were chosen in
+# the same way. None of these gaps exceeds the spread of the folds.
 
-assert abs(scores["mean of atoms"].mean() - majority) < 0.03
-assert scores["sum of atoms"].mean() > 0.82
+assert majority < scores["mean of atoms"].mean() < majority + 0.08
+assert scores["sum of atoms"].mean() > scores["mean of atoms"].mean() + 0.08
 assert scores["GIN with bonds"].mean() > 0.83
-assert sum(flattery) / 2 > 0.005  # choosing the epoch afterwards flatters
+assert sum(flattery) / 2 > 0.005, flattery
 
 # %%
 # Where next

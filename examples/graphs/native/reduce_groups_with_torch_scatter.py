@@ -13,7 +13,7 @@
 # level = "advanced"
 # step = 10
 # data = ["us-air-routes"]
-# claim = "Six torch_scatter operations written in plain torch and with PyG's utils give the same outputs and gradients to 1e-5, and the same longest route of each airport"
+# claim = "Sum, mean, max, softmax, segment sum and segment max of torch_scatter, written in plain torch and with PyG's utils give the same outputs and gradients to 1e-5; so does arg max, the longest route of each airport"
 #
 # [tool.uv]  # `uv run` compiles torch_scatter against the torch that it will meet
 # extra-build-dependencies = { torch-scatter = ["torch==2.14.*", "ninja"] }
@@ -23,8 +23,8 @@ Reduce groups with torch_scatter, or without it
 ===============================================
 
 Much graph code imports `torch_scatter <https://pytorch-scatter.readthedocs.io>`_, which
-PyPI holds as source, to be compiled for each version of torch. Do you still need it, and
-what do you write without it? We group 9,161 US airline routes by airport (sum, mean, max,
+PyPI holds only as source (ready-made wheels for some versions of torch lie on
+https://data.pyg.org). Do you still need it, and what do you write without it? We group 9,161 US airline routes by airport (sum, mean, max,
 arg max, softmax) with torch_scatter, with `PyG's utils
 <https://pytorch-geometric.readthedocs.io/en/latest/modules/utils.html>`_ and in plain
 torch. Outputs and gradients are compared, the cases where they differ are shown, and the
@@ -94,7 +94,8 @@ plt.show()
 # Sum, mean and max
 # -----------------
 # These are the three that graph networks use most. In plain torch each is a line or two.
-# ``x`` has one row a route. ``include_self=False`` keeps the zeros, with which the result
+# ``x`` has two dimensions, one row a route (of a vector, take ``x[:, None]``, or the mean
+# goes wrong without a word). ``include_self=False`` keeps the zeros, with which the result
 # is filled first, out of the maximum.
 
 
@@ -125,8 +126,8 @@ plain = {"sum": scatter_sum, "mean": scatter_mean, "max": scatter_max}
 # Softmax over groups
 # -------------------
 # Attention over neighbours needs weights that add up to one *in each group*. Subtract the
-# group's maximum (for safety; it changes nothing, so it needs no gradient), exponentiate,
-# divide by the group's sum.
+# group's maximum first, so that ``exp`` cannot overflow (it cancels in the division, so
+# it needs no gradient), exponentiate, divide by the group's sum.
 
 
 def scatter_softmax(x, index, n):
@@ -232,20 +233,21 @@ fig.colorbar(dots, label="length (km)")
 plt.show()
 
 # %%
-# A small airport's longest route is the one to its hub. Hawaii's reach across the
-# mainland, and Guam's (far left) ends in Honolulu.
+# Half of the airports have five routes or fewer, and their longest is short. Hawaii's
+# reach across the mainland, and Guam's (far left) ends in Honolulu.
 #
 # Where they differ: ties
 # -----------------------
-# Random features have no ties. Lengths have, where several airlines fly the longest
-# route. We look at who gets the gradient of Honolulu's maximum.
+# Random features have no ties. Lengths have: a third of the rows repeat a pair of airports,
+# flown by another airline. Two fly Honolulu's longest route, to New York. Which of the two
+# gets the gradient of the maximum?
 
 honolulu = code.index("HNL")
 rows = ((index == honolulu) & (km == km.max())).nonzero()[:, 0]
 by_airport = []
 for way, table in tables.items():
     _, gradient = with_gradient(table["max"], km[:, None], index, n)
-    print(f"{way:13} HNL to {code[end[rows[0]]]}: {gradient[rows, 0].round().tolist()}")
+    print(f"{way:13} {(gradient[rows, 0] / (2 * km.max())).tolist()}")  # of the square
     by_airport.append(scatter_sum(gradient, index, n))
 
 # %%
@@ -274,8 +276,9 @@ for way, table in tables.items():
 # Is it faster?
 # -------------
 # We place 1, 4 and 16 copies of the graph side by side and time both with
-# ``torch.utils.benchmark``, forward alone and with the gradient. ``Timer`` uses one thread
-# (torch_scatter's CPU code never uses more) and waits for an accelerator. We print
+# ``torch.utils.benchmark``, forward alone and with the gradient. ``Timer`` uses one
+# thread, so that kernels and not cores are compared (torch_scatter's own maximum and
+# segments know no more than one), and waits for an accelerator. We print
 # torch_scatter's time over that of plain torch: above 1, plain torch is faster. PyG's
 # utils are left out, since they call the same kernels as our plain torch.
 
@@ -314,17 +317,18 @@ plt.show()
 # %%
 # The pattern, as it was on a CPU when this page was written: sum and mean are close. The
 # forward maximum is several times faster in plain torch, since torch_scatter always
-# notes the arg max as well. With the gradient the note pays: torch must search for the
-# ties again, and falls behind, the more so the larger the graph. Softmax needs no gradient
+# stores the arg max too. Its backward pass reuses it, where torch must look for the ties
+# again and falls behind, the more so the larger the graph. Softmax needs no gradient
 # of its maximum, so plain torch keeps its lead. For sorted segments torch_scatter is ahead,
 # in the maximum about twofold.
 #
 # So, do you still need it?
 # -------------------------
 # PyG has not required it `since version 2.3
-# <https://pytorch-geometric.readthedocs.io/en/latest/install/installation.html>`_. It is
-# worth compiling if a profile shows that the gradient of a maximum, or a sorted maximum,
-# is what you wait for. All of it translates:
+# <https://pytorch-geometric.readthedocs.io/en/latest/install/installation.html>`_. On
+# a CPU it is worth compiling only if a profile shows that the gradient of a maximum, or a
+# sorted maximum, is what you wait for. On a GPU other kernels run: measure with ``ratio``.
+# All of it translates:
 #
 # ============================  ===================  =====================================
 # torch_scatter                 PyG utils            plain torch
