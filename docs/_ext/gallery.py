@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import shlex
@@ -74,6 +75,8 @@ def note_run(gallery_conf: dict, fname: str | None, when: str) -> None:
     if when == "before":
         for entry in vocabulary["noise"]:
             warnings.filterwarnings("ignore", message=entry["message"])
+        # a compiler for CUDA and no device: no news for a reader of the page
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         return
     versions = {
         name: importlib.metadata.version(name)
