@@ -28,6 +28,8 @@ def test_script(page, pytestconfig, tmp_path, threads, record_property):
     record_property("python", ".".join(map(str, sys.version_info[:2])))
     if not catalog.supports(page.requires_python, sys.version_info[:3]):
         pytest.skip(f"needs Python {page.requires_python}")
+    if found := importlib.util.find_spec(page.name):
+        pytest.fail(f"rename {page.name}.py: a copy would hide the module {found.origin}")
     launcher = (sys.executable,)
     if kind == "uv":
         uv = shutil.which("uv") or pytest.fail("uv is not installed: pip install uv")
@@ -49,9 +51,3 @@ def test_script(page, pytestconfig, tmp_path, threads, record_property):
     record_property("over_budget", "; ".join(run.over_budget))
     if run.problems:
         pytest.fail("\n".join(run.problems), pytrace=False)
-
-
-def test_name_hides_no_module(page):
-    """A copy of ``pesq.py`` in a folder would hide the package of that name."""
-    found = importlib.util.find_spec(page.name)
-    assert found is None, f"rename {page.name}.py: it hides the module {found.origin}"

@@ -13,7 +13,7 @@
 # level = "beginner"
 # step = 20
 # data = ["mnist-5k"]
-# claim = "A small CNN trained on 4,000 handwritten digits reads over 98.5 % of 1,000 new ones"
+# claim = "A small CNN trained on 4,000 handwritten digits reads over 98 % of 1,000 new ones"
 # ///
 """
 Read handwritten digits with a small CNN
@@ -165,7 +165,7 @@ def train(model, epochs, peak_rate, prepare):
 
 guess = test_digits.bincount().max().item() / len(test_digits)
 linear = nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, 10)).to(device)
-linear_history = train(linear, epochs=20, peak_rate=0.003, prepare=nn.Identity())
+linear_history = train(linear, epochs=12, peak_rate=0.003, prepare=nn.Identity())
 linear_accuracy = linear_history[-1, 1].item()
 print(f"always the same class {guess:.1%}, linear model {linear_accuracy:.1%}")
 
@@ -196,19 +196,19 @@ def cnn():
 
 
 # %%
-# We train it twice: for six epochs on the digits as they are, by which time it knows
-# nearly all of them, and for sixteen on bent ones, which are never the same.
+# We train it twice: for five epochs on the digits as they are, by which time it knows
+# nearly all of them, and for thirteen on bent ones, which are never the same.
 
-plain_history = train(cnn(), epochs=6, peak_rate=0.01, prepare=nn.Identity())
+plain_history = train(cnn(), epochs=5, peak_rate=0.01, prepare=nn.Identity())
 network = cnn()
-history = train(network, epochs=16, peak_rate=0.01, prepare=distort)
+history = train(network, epochs=13, peak_rate=0.01, prepare=distort)
 print("parameters:", sum(weight.numel() for weight in network.parameters()))
 for name, (known, new) in (("as they are", plain_history[-1]), ("bent", history[-1])):
     print(f"trained on digits {name}: {known:.1%} of these, {new:.1%} of the held-out ones")
 
 # %%
 # Digits as they are get learnt by heart, bent ones cannot be, and on new digits that
-# saves a third of the errors or more: over five seeds the mean is 99.1 % against 98.5 %.
+# saves nearly half of the errors: over five seeds the mean is 98.9 % against 98.0 %.
 # We plot errors rather than accuracies, on a logarithmic scale, where halving them, as
 # from 98 % to 99 %, is the same step everywhere. The dotted lines are published by `LeCun
 # et al. (1998) <https://doi.org/10.1109/5.726791>`_ for 60,000 training digits, LeNet-5
@@ -231,8 +231,8 @@ plt.show()
 # %%
 # The network passes the linear model in its first epoch or two. At first its errors on
 # training digits are the higher ones: they are counted on bent digits, and over an epoch
-# in which the weights still improve. At the end they are the lower ones: in sixteen epochs
-# the network gets to know even digits that are never twice the same.
+# in which the weights still improve. At the end the two meet: in thirteen epochs the
+# network gets to know even digits that are never twice the same.
 #
 # What is left
 # ------------
@@ -259,7 +259,7 @@ plt.show()
 # on 10,000 by other writers. Ten errors in 1,000 are known to about 0.3 points (one
 # standard error), so this test cannot rank the two.
 
-assert accuracy > 0.985, accuracy
+assert accuracy > 0.98, accuracy
 assert accuracy > linear_accuracy + 0.05 > guess + 0.05
 assert plain_history[-1, 0] > history[-1, 0]  # bent digits are not learnt by heart
 
