@@ -132,6 +132,7 @@ def compile_from_source(session: nox.Session, requirements: list[str]) -> None:
     session.run(  # takes what is in `wheels` already
         *("python", "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"),
         *("--find-links", wheels, "--wheel-dir", wheels, *requirements),
+        "--no-cache-dir",  # pip's cache does not know which torch a wheel was built for
         env={"MAX_JOBS": str(os.cpu_count() or 1)},
     )
     session.install("--find-links", wheels, *requirements)

@@ -70,6 +70,7 @@ def run_script(
     *,
     device: str = "cpu",
     launcher: tuple[str, ...] = (sys.executable,),
+    prepare: tuple[str, ...] = (),
     threads: int | None = None,
     timeout: float | None = None,
 ) -> Run:
@@ -77,8 +78,10 @@ def run_script(
 
     Non-interactive matplotlib, no network, visible warnings are errors. ``device`` is
     ``"cpu"`` (CUDA devices are hidden) or ``"cuda"``. ``threads`` caps the threads of
-    the numerical libraries. After ``timeout`` seconds (ten budgets unless told) the
-    script and its children are killed and the run counts as failed.
+    the numerical libraries. ``prepare`` is a command that is given the script's name
+    first, with a network, unmeasured: it may install what the script needs. After
+    ``timeout`` seconds (ten budgets unless told) the script and its children are killed
+    and the run counts as failed.
     """
     work = folder / "work"
     work.mkdir(parents=True)
@@ -100,6 +103,12 @@ def run_script(
     timeout = timeout or 10 * BUDGET_SECONDS * slow_factor()
     output = folder / "output.txt"
     with output.open("w") as sink:
+        if prepare:
+            quiet = {"stdin": subprocess.DEVNULL, "stdout": sink, "stderr": sink}
+            ready = subprocess.run([*prepare, script.name], cwd=work, **quiet)
+            if ready.returncode:
+                text = output.read_text(errors="replace")
+                return Run(ready.returncode, text, 0.0, 0.0, 0.0, (), ())
         start = time.perf_counter()
         process = subprocess.Popen(
             [*launcher, script.name],

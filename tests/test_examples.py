@@ -30,10 +30,11 @@ def test_script(page, pytestconfig, tmp_path, threads, record_property):
         pytest.skip(f"needs Python {page.requires_python}")
     if found := importlib.util.find_spec(page.name):
         pytest.fail(f"rename {page.name}.py: a copy would hide the module {found.origin}")
-    launcher = (sys.executable,)
+    launcher, prepare = (sys.executable,), ()
     if kind == "uv":
         uv = shutil.which("uv") or pytest.fail("uv is not installed: pip install uv")
         launcher = (uv, "run", "--quiet", "--python", sys.executable)
+        prepare = (uv, "sync", "--quiet", "--python", sys.executable, "--script")
     elif kind == "pretend":
         if page.no_pretend:
             pytest.skip(page.no_pretend)
@@ -43,6 +44,7 @@ def test_script(page, pytestconfig, tmp_path, threads, record_property):
         tmp_path,
         device=device,
         launcher=launcher,
+        prepare=prepare,
         threads=threads,
     )
     record_property("seconds", round(run.seconds, 2))

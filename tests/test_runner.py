@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import resource
+import sys
 import time
 
 import pytest
@@ -138,3 +139,17 @@ def test_out_of_memory_is_told(tmp_path):
         "block = bytearray(2**31)\n"
     )
     assert "MemoryError" in run(tmp_path, source).problems[0]
+
+
+def test_preparing_is_not_guarded_and_its_failure_is_told(tmp_path):
+    script = tmp_path / "shows_something.py"
+    script.write_text("print('ran')\n")
+    warns = "import warnings; warnings.warn('noise'); print('ready')"
+    good = run_script(script, tmp_path / "good", prepare=(sys.executable, "-c", warns))
+    assert good.problems == []
+    assert "ready" in good.output
+    assert "ran" in good.output
+    fails = "raise SystemExit('no such package')"
+    bad = run_script(script, tmp_path / "bad", prepare=(sys.executable, "-c", fails))
+    assert "no such package" in bad.problems[0]
+    assert "ran" not in bad.output
