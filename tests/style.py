@@ -39,6 +39,8 @@ OLD_MODULES = {
     "torch.cuda.amp": "torch.amp",
     "argparse": "constants in the script",
 }
+# What is imported under a name of its own but ships with another package.
+BUNDLED = {"functorch": "torch"}
 PLACEHOLDERS = re.compile(
     r"\b(TODO|FIXME|XXX|TBD|lorem ipsum|coming soon|as we can see|as you can see|"
     r"work in progress|insert .{0,20} here)\b",
@@ -302,7 +304,7 @@ def declared_imports(source: Source, imports: dict[str, str]) -> Iterator[Findin
         name = distribution(requirement)
         declared[imports.get(name, name.replace("-", "_"))] = requirement
     for name, line in used.items():
-        if name not in declared and name not in sys.stdlib_module_names:
+        if BUNDLED.get(name, name) not in declared and name not in sys.stdlib_module_names:
             yield line, f'"{name}" is imported but not among the dependencies'
     for name, requirement in declared.items():
         if name not in used:
