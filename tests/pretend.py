@@ -12,18 +12,21 @@ parameters share their storage and so are right by themselves. Storages are reme
 through weak references that keep an address from being used twice.
 
 What it cannot see: calls that one C++ function makes inside another (a library function
-counts as one operation, which lives where its inputs live); other processes (data
-loader workers, ``torchrun``); kernels that exist on the CPU alone; numerical
-differences, speed and memory of a device; streams and asynchronous errors.
+counts as one operation, which lives where its inputs live); what happens inside the
+transforms of ``torch.func``, whose results live where their inputs live; other processes
+(data loader workers, ``torchrun``); pinned memory; kernels that exist on the CPU alone;
+numerical differences, speed and memory of a device; streams and asynchronous errors.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import runpy
 import sys
 from pathlib import Path
 
+import functorch
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode, resolve_name
@@ -166,6 +169,8 @@ class PretendedDevice(TorchFunctionMode):
         """Raise what CUDA raises where ``inputs`` live in two places."""
         if self.in_backward or len(inputs) < 2:
             return
+        if any(map(torch._C._functorch.is_functorch_wrapped_tensor, inputs)):
+            return
         if name in ("__getitem__", "__setitem__"):
             self.check_index(name, arguments)
             return
@@ -231,7 +236,38 @@ def pretend() -> PretendedDevice:
     torch.accelerator.synchronize = lambda device=None: None
     torch.optim.Optimizer._accelerator_graph_capture_health_check = lambda self: None
     torch.Tensor.pin_memory = lambda tensor, device=None: tensor
-    return PretendedDevice()
+    torch.cuda.get_rng_state = lambda device=DEVICE: torch.get_rng_state()
+    torch.cuda.set_rng_state = lambda state, device=DEVICE: torch.set_rng_state(state)
+    start_loader = torch.utils.data.DataLoader.__init__
+
+    def start_loader_unpinned(self, *arguments, **keywords):
+        start_loader(self, *arguments, **keywords | {"pin_memory": False})
+
+    torch.utils.data.DataLoader.__init__ = start_loader_unpinned
+    mode = PretendedDevice()
+    for module in (torch.func, functorch):
+        for name in ("vmap", "grad", "grad_and_value", "jacrev", "jacfwd", "hessian"):
+            if hasattr(module, name):
+                setattr(module, name, tracked(getattr(module, name), mode))
+    return mode
+
+
+def tracked(transform, mode: PretendedDevice):
+    """``transform`` of torch.func; its functions' results live where their inputs do."""
+
+    def transformed(function, *arguments, **keywords):
+        inner = transform(function, *arguments, **keywords)
+
+        @functools.wraps(function)
+        def call(*inputs, **options):
+            result = inner(*inputs, **options)
+            if any(mode.is_there(tensor) for tensor in tensors_in((inputs, options))):
+                mode.put(result)
+            return result
+
+        return call
+
+    return transformed
 
 
 def main(script: str) -> None:

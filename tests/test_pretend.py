@@ -39,6 +39,11 @@ MISTAKES = {
         "Shift().to(device)(there)",
         SAME,
     ),
+    "result of torch.func": (
+        "f = torch.func.vmap(torch.func.grad(lambda x: x.square().sum()))\n"
+        "f(there) + inputs",
+        SAME,
+    ),
     "numpy": ("model(there).detach().numpy()", "can't convert cuda:0 device type tensor"),
     "asarray": (
         "import numpy; numpy.asarray(there)",
