@@ -170,11 +170,12 @@ def add_folder_session(name: str, folder: str) -> None:
         install(session, pages, *TESTS)
         if device == "cuda":
             session.run("python", "-c", CUDA_CHECK)
+        kind = f"{device}-{session.python}" if session.python else device
         run_tests(
             session,
             "tests/test_examples.py",
             *("--folder", folder, "--device", device),
-            *("--report", f".reports/{name}-{device}.json"),
+            *("--report", f".reports/{name}-{kind}.json"),
         )
 
     purpose = VOCABULARY["folders"][folder]["purpose"]

@@ -59,6 +59,14 @@ def test_half_written_report_is_left_out(tmp_path):
     assert health.read_reports(tmp_path) == {"b": [ROW]}
 
 
+def test_bench_is_shown_only_if_it_ran(tmp_path):
+    assert health.read_bench(tmp_path) == []
+    (tmp_path / "bench.json").write_text('{"docs": ')
+    assert health.read_bench(tmp_path) == []
+    (tmp_path / "bench.json").write_text('{"docs": 1.0}')
+    assert health.read_bench(tmp_path) == [("docs", "1.00")]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "broken"),
     [

@@ -42,6 +42,15 @@ def read_reports(folder: Path = REPORTS) -> dict[str, list[dict]]:
     return found
 
 
+def read_bench(folder: Path = REPORTS) -> list[tuple[str, str]]:
+    """What ``nox -s bench`` measured, as rows of a table; empty if it did not run."""
+    try:
+        found = json.loads((folder / "bench.json").read_text())
+    except (OSError, json.JSONDecodeError):
+        return []
+    return [(name, f"{value:.2f}") for name, value in found.items()]
+
+
 def proofs(page: catalog.Page, digest: str, reports: dict[str, list[dict]]) -> dict:
     """What the reports prove about ``page`` in the state that ``digest`` stands for.
 
@@ -135,7 +144,10 @@ class Health(SphinxDirective):
         counts = [("Promise", "Pages that keep it")]
         for name, results in kept.items():
             counts.append((f"A page {name}", f"{sum(results)} of {len(results)}"))
-        text = "\n\n".join([rst_table(counts), rst_table(rows)])
+        tables = [rst_table(counts), rst_table(rows)]
+        if speed := read_bench():
+            tables.append(rst_table([("What was timed", "Seconds or ratio"), *speed]))
+        text = "\n\n".join(tables)
         return self.parse_text_to_nodes(text)
 
 
