@@ -269,5 +269,6 @@ assert accuracy["network"] > 0.93, accuracy
 # Where next
 # ----------
 # - :doc:`dataloader_four_gifts` measures what the loader in this loop does.
+# - :doc:`resume_data_in_mid_epoch` goes on in the middle of the data as well.
 # - To save a run every hour instead of every epoch, call ``save`` by the clock; to train on
 #   MNIST, put ``torchvision.datasets.MNIST(root, download=True)`` in place of the digits.
