@@ -66,6 +66,17 @@ def pytest_terminal_summary(terminalreporter, config):
     total = sum(row.get("seconds", 0) for row in rows)
     over = [row["page"] for row in rows if row.get("over_budget")]
     write(f"{len(rows)} pages, {total:.1f} s in scripts, {len(over)} over budget")
-    if report_file := config.getoption("report"):
-        Path(report_file).parent.mkdir(parents=True, exist_ok=True)
-        Path(report_file).write_text(json.dumps(rows, indent=1) + "\n")
+    if config.getoption("report"):
+        write_report(Path(config.getoption("report")), rows)
+
+
+def write_report(file: Path, rows: list[dict]) -> None:
+    """Write ``rows`` as JSON; rows of pages that did not run now (``-k``) are kept."""
+    try:
+        before = json.loads(file.read_text())
+    except (OSError, json.JSONDecodeError):
+        before = []
+    ran = {row["page"] for row in rows}
+    rows = rows + [row for row in before if row["page"] not in ran]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(rows, indent=1) + "\n")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import resource
 import sys
 import time
 
 import pytest
+from conftest import write_report
 from runner import run_script
 
 CONNECT = "import socket; socket.create_connection(('203.0.113.1', 80), timeout=1)"
@@ -153,3 +155,13 @@ def test_preparing_is_not_guarded_and_its_failure_is_told(tmp_path):
     bad = run_script(script, tmp_path / "bad", prepare=(sys.executable, "-c", fails))
     assert "no such package" in bad.problems[0]
     assert "ran" not in bad.output
+
+
+def test_report_keeps_pages_that_did_not_run(tmp_path):
+    file = tmp_path / "reports" / "core.json"
+    for rows in ([{"page": "a", "s": 1}, {"page": "b", "s": 1}], [{"page": "b", "s": 2}]):
+        write_report(file, rows)
+    assert json.loads(file.read_text()) == [{"page": "b", "s": 2}, {"page": "a", "s": 1}]
+    file.write_text('[{"page": ')  # killed while it was written
+    write_report(file, [{"page": "a", "s": 3}])
+    assert json.loads(file.read_text()) == [{"page": "a", "s": 3}]
