@@ -70,7 +70,6 @@ def measure(clone: Path, cold: bool) -> dict[str, float]:
         clone, "--install-only", "--reuse-venv", "never", "-s", "vision(cpu)"
     )
     together = ("-s", "standalone", "--", "-k", "not torch_scatter", "--report")
-    nox(clone, *together, ".reports/first.json")  # now uv has its environments
     for name, count in (("one worker", "1"), ("two workers", "2")):
         report = f".reports/together-{count}.json"
         found[f"all pages, {name}"] = nox(clone, *together, report, "-n", count)
