@@ -244,7 +244,7 @@ ax.legend()
 plt.show()
 
 # %%
-# All three learn digits first. Then the upper two begin to learn the wrong labels by heart
+# All three learn digits first. Then the other two begin to learn the wrong labels by heart
 # and forget digits; with each sample clipped the network hardly does. Nobody told it which
 # labels are wrong. The same few lines, with noise added to the sum, are DP-SGD (`Abadi et
 # al. 2016 <https://arxiv.org/abs/1607.00133>`_), which trains without giving away any
