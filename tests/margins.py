@@ -38,6 +38,8 @@ TIMING = re.compile(
     r"|/s\b|×"
 )
 
+LOG = re.compile(r"[IWEC]\d{4} \d\d:\d\d:\d\d")  # torch's log lines, with their clock
+
 
 def margins_of(run: Run) -> list[dict]:
     """The comparisons that reseed.py noted; empty if the page did not get there."""
@@ -46,12 +48,13 @@ def margins_of(run: Run) -> list[dict]:
 
 
 def changed_lines(first: str, second: str) -> list[str]:
-    """Lines of two outputs that differ, but for lines that tell a time or a size."""
+    """Lines of two outputs that differ, but for logs and lines that tell a time or size."""
     return [
         f"{a!r} / {b!r}"
         for a, b in zip_longest(first.splitlines(), second.splitlines(), fillvalue="")
         if a != b
         and not a.startswith("margins: ")
+        and not (LOG.match(a) and LOG.match(b))
         and not (TIMING.search(a) and TIMING.search(b))
     ]
 

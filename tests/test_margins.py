@@ -92,8 +92,8 @@ def test_failing_threads_are_a_problem(monkeypatch, tmp_path):
 
 
 def test_changed_number_is_a_problem_and_changed_time_is_not(monkeypatch, tmp_path):
-    first = run(1.0, output="accuracy 0.91\n12 ms a step\n")
-    again = run(1.0, output="accuracy 0.92\n15 ms a step\n")
+    first = run(1.0, output="accuracy 0.91\n12 ms a step\nW1125 04:39:17.3 no device\n")
+    again = run(1.0, output="accuracy 0.92\n15 ms a step\nW1125 04:41:04.3 no device\n")
     found = examined(monkeypatch, tmp_path, [first] * 5 + [again] + [first] * 2)
     assert found == [
         "prints other numbers the second time: 'accuracy 0.91' / 'accuracy 0.92'"
