@@ -148,6 +148,8 @@ def fit(start, calls=40, adam=False, **settings):
 # %%
 # For the fit a tolerance of 1e-5 is enough, and a loose tolerance is fast. Adam gets half
 # as many calls, and LBFGS on the closed form shows where the minimum lies.
+# (One of two a person: ``ke`` and ``ka`` exchanged give the very same curve. Our guess, in
+# which uptake is the faster one, decides.)
 
 
 def loosely(model):

@@ -74,7 +74,7 @@ print(f"{len(training):,} words, such as:", words[0], *spoken[words[0]], trainin
 #
 # One life
 # --------
-# Each life is a new process: a new network, a new optimizer, a new loader. It loads what
+# Each life stands for a new process: a new network, optimizer and loader. It loads what
 # the last life left. Network and optimizer always go on properly, only the data differs:
 # without its state, a ``StatefulDataLoader`` does what a ``DataLoader`` does.
 

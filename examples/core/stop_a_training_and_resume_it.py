@@ -7,7 +7,7 @@
 # level = "intermediate"
 # step = 80
 # data = ["digits-8x8"]
-# claim = "A training killed in epoch 13 and resumed from its checkpoint ends, after early stopping, with weights equal bit for bit to those of the uninterrupted run; resumed from the weights alone it does not"
+# claim = "A training killed in epoch 13 and resumed from its checkpoint ends, after early stopping, with weights equal bit for bit to those of the uninterrupted run; resumed from weights and bookkeeping alone it does not"
 # ///
 """
 Stop a training and resume it, bit for bit
@@ -198,8 +198,9 @@ print("validation losses equal, all of them:", resumed.history == whole.history)
 #
 # What if a part is forgotten?
 # ----------------------------
-# Each line resumes from the same file, but leaves one part as a new run has it, and goes on
-# until it stops early.
+# Each line resumes from the same file, but leaves one part as a new run has it, and goes
+# on until it stops early. Our own bookkeeping is loaded every time, also in the line
+# "everything but weights": without it the epochs would be counted from one.
 
 forgetful = {}
 for part in ("randomness", "schedule", "optimizer", "everything but weights"):
@@ -211,8 +212,9 @@ for part in ("randomness", "schedule", "optimizer", "everything but weights"):
 print(f"{'nothing':23} forgotten: {len(whole.history)} epochs, best loss {whole.best:.3f}")
 
 # %%
-# Judged by the loss, hardly anything happened. The figure shows how far the weights are
-# from those of the uninterrupted run.
+# No error, and best losses not far apart: nobody would notice. But the runs stop at very
+# different epochs. The figure shows how far the weights are from those of the
+# uninterrupted run.
 
 fig, ax = plt.subplots(figsize=(8, 3.8), layout="constrained")
 for (part, run), style in zip(forgetful.items(), (":", "-.", "--", "-"), strict=True):
@@ -224,11 +226,13 @@ ax.legend(title="forgotten")
 plt.show()
 
 # %%
-# The black line is zero, exactly. All others leave at once and never come back: they are
-# different runs, which happen to end equally well on this easy task. What is lost is that
-# the run can be repeated. Whoever changes a line and gets another result cannot know
-# whether the change did it or the interruption. (On harder tasks a forgotten optimizer or
-# schedule also costs accuracy, as the learning rate jumps back to its start.)
+# The black line is zero, exactly. All others leave it for good. Without the schedule that
+# happens one epoch later: the learning rate itself is kept in the optimizer's state, and
+# the new schedule goes on from there, but falls slowly, as at its start. Without the
+# optimizer the rate jumps back to 0.01, and AdamW's running means start from zero. On a
+# harder task either may cost accuracy. What is lost is that the run can be repeated.
+# Whoever changes a line and gets another result cannot know whether the change did it or
+# the interruption.
 #
 # Was it worth stopping early?
 # ----------------------------
