@@ -37,6 +37,10 @@ CPU = torch.device("cpu")
 
 # Functions for which tensors of two devices may meet, as on CUDA.
 COPIES = {"copy_", "to", "type", "set_", "load_state_dict", "index", "__getitem__"}
+# Functions on packed sequences: their lengths and batch sizes live on the CPU.
+PACKED = {
+    "_pack_padded_sequence", "_pad_packed_sequence", "gru", "lstm", "rnn_tanh", "rnn_relu",
+}  # fmt: skip
 # Answers about a tensor, not tensors: nothing can be mixed up.
 QUESTIONS = {
     "__get__", "__set__", "size", "dim", "numel", "stride", "shape", "is_tensor",
@@ -101,6 +105,13 @@ class PretendedDevice(TorchFunctionMode):
             self.put(result)
             return result
         inputs = tensors_in((arguments, keywords))
+        if name == "_pack_padded_sequence" and self.is_there(inputs[1]):
+            raise RuntimeError(
+                "'lengths' argument should be a 1D CPU int64 tensor, but got 1D cuda:0 "
+                "Long tensor"
+            )
+        if name in PACKED:
+            inputs = [t for t in inputs if t.is_floating_point()]
         if target is None and name not in QUESTIONS:
             self.check(function, name, arguments, inputs)
         if name in ("backward", "grad"):
@@ -113,7 +124,10 @@ class PretendedDevice(TorchFunctionMode):
             result = function(*arguments, **keywords)
         if target is None and name not in ("tolist", "item"):
             if any(self.is_there(t) for t in inputs):
-                self.put(result)
+                packed = name in PACKED
+                self.put(
+                    [t for t in tensors_in(result) if t.is_floating_point() or not packed]
+                )
         return result
 
     def attribute(self, function, owner, arguments):
@@ -236,6 +250,7 @@ def pretend() -> PretendedDevice:
     torch.accelerator.synchronize = lambda device=None: None
     torch.optim.Optimizer._accelerator_graph_capture_health_check = lambda self: None
     torch.Tensor.pin_memory = lambda tensor, device=None: tensor
+    torch.backends.cudnn.enabled = False  # an RNN would flatten its weights for cuDNN
     torch.cuda.get_rng_state = lambda device=DEVICE: torch.get_rng_state()
     torch.cuda.set_rng_state = lambda state, device=DEVICE: torch.set_rng_state(state)
     start_loader = torch.utils.data.DataLoader.__init__
