@@ -68,6 +68,12 @@ MISTAKES = {
         "counts = torch.zeros(2)\ncounts += model(there).sum(0)",
         SAME,
     ),
+    "recurrent net left behind": ("nn.GRU(3, 4)(there)", SAME),
+    "lengths on the device": (
+        "lengths = torch.full((20,), 1, device=device)\n"
+        "nn.utils.rnn.pack_padded_sequence(there[:, None], lengths, batch_first=True)",
+        "'lengths' argument should be a 1D CPU int64 tensor",
+    ),
 }
 RIGHT = {
     "training": """
@@ -99,6 +105,15 @@ x = torch.ones(3, device=device, requires_grad=True)
 (first,) = torch.autograd.grad((x**3).sum(), x, create_graph=True)
 (second,) = torch.autograd.grad(first.sum(), x)
 assert (second + there[0]).device == there.device
+""",
+    "packed sequence": """
+lengths = torch.arange(20, 0, -1)
+packed = nn.utils.rnn.pack_padded_sequence(
+    there.expand(20, 20, 3), lengths, batch_first=True
+)
+outputs, last = nn.GRU(3, 4).to(device)(packed)
+padded, found = nn.utils.rnn.pad_packed_sequence(outputs)
+assert padded.device == last.device == there.device and torch.equal(found, lengths)
 """,
     "a freed place is not remembered": """
 for _ in range(50):
