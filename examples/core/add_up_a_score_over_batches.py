@@ -63,7 +63,8 @@ print(f"always benign: {1 - truth.float().mean():.1%} right, F1 0")
 # The average of batch scores
 # ---------------------------
 # F1 is the harmonic mean of precision and recall. We compute it for each batch and average,
-# for several sizes of batch and twenty orders of the same tumours.
+# for several sizes of batch and twenty orders of the same tumours. (Called like a function,
+# a torchmetrics object gives the score of just this batch.)
 
 f1 = binary.BinaryF1Score().to(device)
 sizes = (4, 8, 16, 32, 64, 285)
@@ -154,7 +155,8 @@ print(
 # Other 285 tumours would give another number. The bootstrap draws the tumours again and
 # again, with replacement, and looks at the spread; `BootStrapper
 # <https://lightning.ai/docs/torchmetrics/stable/wrappers/bootstrapper.html>`_ wraps any
-# metric. We judge two models, with two and with six measurements.
+# metric. (By default it draws how often each tumour counts from a Poisson distribution of
+# mean 1, which is nearly the same.) We judge two models, with two and with six measurements.
 
 better = probabilities(columns=6)
 level = torch.tensor([0.05, 0.95], device=device)

@@ -52,14 +52,15 @@ print(f"{level.numel()} samples, peaks {level.amax(1).min():.1f} to {level.max()
 # The equation
 # ------------
 # Pharmacologists describe this with one compartment: the drug moves from gut to blood at
-# rate ``ka`` and leaves the blood at rate ``ke`` ::
+# rate ``ka`` and leaves the blood at rate ``ke``, both per hour ::
 #
 #    d gut / dt   = -ka gut                               gut(0)   = dose
 #    d level / dt =  ke (ka gut / clearance - level)      level(0) = 0
 #
-# ``clearance / ke`` is the volume in which the drug spreads. All three are positive, so
-# we fit the logarithms of ``ke``, ``ka`` and ``clearance``. A module holds one row for
-# each person, and the solver steps through all rows at once.
+# ``gut`` is in mg per kg of body weight, ``level`` in mg/L, ``clearance`` in litres per
+# hour and kg. ``clearance / ke`` is the volume in which the drug spreads. All three are
+# positive, so we fit the logarithms of ``ke``, ``ka`` and ``clearance``. A module holds
+# one row for each person, and the solver steps through all rows at once.
 
 
 class OneCompartment(torch.nn.Module):
@@ -182,6 +183,9 @@ for name, row in (("ours", common), ("nlme", published), ("its s.e.", standard_e
     print(f"{name:10}", *(f"{value:8.3f}" for value in row))
 
 # %%
+# The difference is a fraction of a standard error. The rates have meaning: half of the
+# drug leaves in ``log(2) / ke``, about eight hours.
+#
 # Does each person need rates of their own? Root mean square misfits, beside a baseline
 # that knows no equation:
 
@@ -196,10 +200,8 @@ print("equation, one set of rates ", rms(closed_form(one_for_all)))
 print("equation, own rates        ", rms(closed_form(OneCompartment(rates))))
 
 # %%
-# The difference is a fraction of a standard error. The rates have meaning: half of the
-# drug leaves in ``log(2) / ke``, about eight hours. And people differ: one curve for all
-# does no better than the mean level, a set of rates for each halves the error and more.
-# Here are the curves.
+# People differ: one curve for all does no better than the mean level, a set of rates for
+# each halves the error and more. Here are the curves.
 
 fine = torch.linspace(0, 25, 201, dtype=torch.float64, device=device)
 fig, axes = plt.subplots(3, 4, figsize=(9, 6.2), layout="constrained", sharey=True)
@@ -259,8 +261,9 @@ for count, forecast in zip(known.tolist(), forecasts, strict=True):
 # (`Chen et al. 2018 <https://arxiv.org/abs/1806.07366>`_) keeps the solution at the asked
 # times only, and solves a second equation *backwards in time* for the gradient. It
 # changes one name in the code. We ask for levels at every full hour of a day, take
-# Runge-Kutta steps of fixed length, and count the bytes kept for ``backward``, exactly,
-# with `saved_tensors_hooks <https://docs.pytorch.org/docs/stable/autograd.html>`_.
+# Runge-Kutta steps of fixed length, and count the bytes that the forward pass keeps for
+# ``backward`` with `saved_tensors_hooks
+# <https://docs.pytorch.org/docs/stable/autograd.html>`_.
 
 full_hours = torch.linspace(0, 24, 25, dtype=torch.float64, device=device)
 

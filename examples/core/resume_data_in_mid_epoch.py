@@ -152,9 +152,10 @@ plt.show()
 # %%
 # In the same order the first fifth of the words comes five times and the rest never. In a
 # new order about a third, (4/5) to the power of five, never comes. The loss betrays
-# nothing: with few words, often seen, it looks even better. Reading and skipping is right,
-# but each life waits longer than the one before; our words are cheap, with photographs it
-# may be hours. The loader's state is right at once, down to the last bit of the weights.
+# nothing: with few words, often seen, it looks even better. Reading and skipping is right
+# as long as the seed gives the same order again, but a life waits the longer the later it
+# comes, since it reads all that was used; our words are cheap, with photographs it may be
+# hours. The loader's state is right at once, down to the last bit of the weights.
 #
 # Stop, load, compare: with workers
 # ---------------------------------
@@ -253,10 +254,12 @@ if __name__ == "__main__":
         print(f"{case[0].__name__:18} {case[1]} workers: {indexed[case]} {waited:.3f} s")
 
 # %%
-# With the methods each worker jumps to its place (starting two workers is part of the
-# wait). Without them the loader logs a warning and *fast-forwards*: it reads and prepares
-# all that was used and throws it away. That is right only for a stream that repeats itself
-# exactly, and the wait grows with the place in the epoch.
+# All resume rightly; the waits differ. Without workers the stream jumps to its place, and
+# there is next to nothing to wait for. With two, each jumps as well, and nearly all of the
+# wait is for the processes to start. Without the methods the loader logs a warning and
+# *fast-forwards*: it reads and prepares all that was used and throws it away. That is
+# right only for a stream that repeats itself exactly, and the wait grows with the place in
+# the epoch.
 #
 # Mix two sources with torchdata.nodes
 # ------------------------------------
@@ -284,10 +287,12 @@ share = long[order(mixed(data.RandomSampler))].float().mean().item()
 print(f"long words: {long.float().mean():.1%} of all, {share:.1%} in the mix")
 
 # %%
-# The weights do their work. (A ``Batcher`` drops the last, incomplete batch unless told
-# otherwise.) Now we stop after 12 batches of the second epoch, with three samplers that
-# PyTorch and torchdata offer. Two of them want to know the number of processes, 1, and
-# the rank of this one, 0.
+# The weights do their work. The price: an epoch ends with the long words, when only about
+# as many of the short ones have been shown. ``CYCLE_UNTIL_ALL_DATASETS_EXHAUSTED`` goes on
+# until every word was, and repeats the long ones. (A ``Batcher`` drops the last,
+# incomplete batch unless told otherwise.) Now we stop after 12 batches of the second
+# epoch, with three samplers that PyTorch and torchdata offer. Two of them want to know the
+# number of processes, 1, and the rank of this one, 0.
 
 kinds = data.RandomSampler, sampler.StatefulDistributedSampler, data.DistributedSampler
 mixes = {}
