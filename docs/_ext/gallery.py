@@ -193,7 +193,7 @@ def facts_rst(page: catalog.Page, vocabulary: dict, run: dict | None) -> str:
 
 
 def insert_facts(app: Sphinx, docname: str, content: list[str]) -> None:
-    """``source-read``: put the facts below the title of a generated page."""
+    """``source-read``: put the facts below a page's title, and alt text on animations."""
     folder, _, name = docname.rpartition("/")
     vocabulary, pages = gallery_pages()
     page = pages.get(name)
@@ -202,6 +202,8 @@ def insert_facts(app: Sphinx, docname: str, content: list[str]) -> None:
     title = f"{page.title}\n{'=' * len(page.title)}\n"
     app.env.note_dependency(generated(page, ".run.json"), docname=docname)
     head, found, body = content[0].partition(title)
+    alt = f"Animation: {page.title}".replace('"', "&quot;")  # matplotlib writes none
+    body = body.replace('<img id="_anim_img', f'<img alt="{alt}" id="_anim_img')
     content[0] = head + found + facts_rst(page, vocabulary, read_run(page)) + body
 
 

@@ -133,7 +133,7 @@ for ax, kind, view in zip(axes, ("raw", "scaled"), views, strict=True):
     ax.set(xlabel=f"slope (log-odds per unit of {kind} radius)", title=f"{kind} radius")
 axes[0].set_ylabel("intercept (log-odds)")
 axes[0].legend(loc="lower left")
-animation = FuncAnimation(fig, draw, frames=[99, *range(0, 100, 4)], interval=150)
+animation = FuncAnimation(fig, draw, frames=[99, *range(0, 100, 5)], interval=180)
 fig.canvas.draw()
 plt.show()
 
