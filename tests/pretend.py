@@ -13,7 +13,8 @@ through weak references that keep an address from being used twice.
 
 What it cannot see: calls that one C++ function makes inside another (a library function
 counts as one operation, which lives where its inputs live); what happens inside the
-transforms of ``torch.func``, whose results live where their inputs live; other processes
+transforms of ``torch.func``, whose results live where their inputs live; tensors that C++
+makes and hands back to Python (those of ``gradcheck``); other processes
 (data loader workers, ``torchrun``); pinned memory; kernels that exist on the CPU alone;
 numerical differences, speed and memory of a device; streams and asynchronous errors.
 """
@@ -124,10 +125,10 @@ class PretendedDevice(TorchFunctionMode):
             result = function(*arguments, **keywords)
         if target is None and name not in ("tolist", "item"):
             if any(self.is_there(t) for t in inputs):
-                packed = name in PACKED
-                self.put(
-                    [t for t in tensors_in(result) if t.is_floating_point() or not packed]
-                )
+                outputs = tensors_in(result)
+                if name in PACKED:
+                    outputs = [t for t in outputs if t.is_floating_point()]
+                self.put(outputs)
         return result
 
     def attribute(self, function, owner, arguments):

@@ -327,6 +327,7 @@ assert mixed < min(counted.values()) - 0.02, (mixed, counted)
 # ----------
 # - :doc:`tensors_views_and_numpy` explains the views behind ``unflatten``, ``permute`` and
 #   ``unfold``.
+# - :doc:`recognise_spoken_digits_with_a_gru` keeps a state instead of looking back.
 # - :doc:`stop_a_training_and_resume_it` keeps what a longer training has learnt. Give this
 #   one an hour instead of 20 seconds, or a larger text: any string can take the place of
 #   ``texts``.

@@ -327,7 +327,7 @@ assert mean[2] < 2 < 4 < mean[0], mean
 # %%
 # Where next
 # ----------
-# - :doc:`dataloader_four_gifts` follows gradients one batch at a time.
+# - :doc:`compare_optimizers_fairly` follows gradients in other ways than these.
 # - :doc:`fit_an_ode_to_drug_levels` fits through a solver of differential equations.
 # - :doc:`survive_wrong_labels_by_per_sample_gradients` asks for one gradient a sample.
 # - For years after 2001, read NOAA's weekly table with ``pandas.read_csv`` in place of

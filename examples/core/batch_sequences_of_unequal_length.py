@@ -292,6 +292,7 @@ assert device.type != "cpu" or seconds["random"] > 1.2 * seconds["buckets"], sec
 # %%
 # Where next
 # ----------
+# - :doc:`recognise_spoken_digits_with_a_gru` trains on the same recordings in earnest.
 # - :doc:`dataloader_four_gifts` measures what a loader gives, workers and streams included.
 # - A sampler can also say how *often* a sample comes: ``WeightedRandomSampler`` draws rare
 #   classes more often than common ones.

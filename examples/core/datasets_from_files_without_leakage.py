@@ -313,6 +313,7 @@ assert score["file"] - score["sound"] > 0.04, score
 # Where next
 # ----------
 # - :doc:`dataloader_four_gifts` measures what the loader in front of a data set is worth.
+# - :doc:`batch_sequences_of_unequal_length` batches samples that are not of one size.
 # - ``classify_drum_hits_from_raw_sound``, among the audio pages, judges whole hits, without
 #   copies.
 # - For a large set with its speakers named, take ``torchaudio.datasets.SPEECHCOMMANDS(root,

@@ -110,7 +110,8 @@ print(f"off by {padded_gap:.2f} when padded, by {packed_gap:.0e} when packed")
 # %%
 # The padded state is far off (its values lie between -1 and 1). ``pack_padded_sequence``
 # is told the true lengths and stops each recording at its own end;
-# ``enforce_sorted=False`` lets it sort by length and undo that afterwards.
+# ``enforce_sorted=False`` lets it sort by length and undo that afterwards. (What padding
+# does to other layers and what it costs: :doc:`batch_sequences_of_unequal_length`.)
 #
 # Batches and the network
 # -----------------------
@@ -292,7 +293,8 @@ assert curves["GRU, cut"][4] > 0.9 and curves["GRU, whole"][4] < 0.8, curves
 # %%
 # Where next
 # ----------
-# - :doc:`dataloader_four_gifts` measures what batching and shuffling are worth.
+# - :doc:`attention_from_scratch_character_model` reads a sequence without recurrence.
+# - :doc:`schedule_the_learning_rate` asks what a cycle like ours is worth.
 # - ``see_sound_waveforms_and_spectrograms``, among the audio pages, shows where frames
 #   and coefficients come from.
 # - For a large set with speakers named, take ``torchaudio.datasets.SPEECHCOMMANDS(root,
