@@ -265,6 +265,8 @@ def pretend() -> PretendedDevice:
         for name in ("vmap", "grad", "grad_and_value", "jacrev", "jacfwd", "hessian"):
             if hasattr(module, name):
                 setattr(module, name, tracked(getattr(module, name), mode))
+        if hasattr(module, "jvp"):  # no transform: it answers at once
+            module.jvp = tracked(lambda jvp: jvp, mode)(module.jvp)
     return mode
 
 

@@ -1,11 +1,12 @@
 """Run a script with other seeds, and tell how far its claim is from its bound.
 
 ``python tests/reseed.py OFFSET SCRIPT`` adds OFFSET to every seed that the script sets
-(``torch.manual_seed``, ``seed_everything``, ``numpy.random.default_rng``,
-``random.seed``) and rewrites each comparison in its assertions so that both sides are
-noted before it is judged. The last line printed is ``margins: `` and a JSON list of
-``{"line", "test", "value", "bound", "holds"}``; an assertion that fails is noted and
-does not stop the script, since how far it fails is the question.
+(``torch.manual_seed``, ``numpy.random.default_rng``, ``random.seed``, thereby Lightning's
+``seed_everything``, and each ``random_state=0``, as scikit-learn has it) and rewrites
+each comparison in its assertions so that both sides are noted before it is judged. The
+last line printed is ``margins: `` and a JSON list of ``{"line", "test", "value",
+"bound", "holds"}``; an assertion that fails is noted and does not stop the script, since
+how far it fails is the question.
 """
 
 from __future__ import annotations
@@ -23,8 +24,19 @@ class NoteComparisons(ast.NodeTransformer):
     """Turn ``assert a > b and c < d`` into notes of each pair that is ordered.
 
     Assertions without an ordering (equalities, ``all(...)``) stay as they are: they
-    have no spread that could be compared with a bound.
+    have no spread that could be compared with a bound. ``random_state=0`` becomes
+    ``random_state=offset``.
     """
+
+    def __init__(self, offset: int = 0) -> None:
+        self.offset = offset
+
+    def visit_keyword(self, node: ast.keyword) -> ast.AST:
+        self.generic_visit(node)
+        seed = getattr(node.value, "value", None)
+        if node.arg == "random_state" and type(seed) is int:
+            node.value = ast.Constant(seed + self.offset)
+        return node
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:
         parts = node.test.values if isinstance(node.test, ast.BoolOp) else [node.test]
@@ -82,20 +94,16 @@ def add_to_seeds(offset: int) -> None:
     numpy.random.default_rng = shifted(numpy.random.default_rng)
     numpy.random.seed = shifted(numpy.random.seed)
     random.seed = shifted(random.seed)
-    if "lightning" in sys.modules or "pytorch_lightning" in sys.modules:
-        import pytorch_lightning
-
-        pytorch_lightning.seed_everything = shifted(pytorch_lightning.seed_everything)
 
 
 def main(offset: str, script: str) -> None:
     """Run ``script`` as ``__main__`` with every seed moved by ``offset``."""
     with open(script, encoding="utf-8") as file:
-        tree = NoteComparisons().visit(ast.parse(file.read(), script))
+        tree = NoteComparisons(int(offset)).visit(ast.parse(file.read(), script))
     add_to_seeds(int(offset))
     sys.argv, sys.path[0] = [script], os.path.dirname(os.path.abspath(script))
     names = sys.modules["__main__"].__dict__
-    names.update({"_note_margin": note_margin, "__doc__": None})
+    names.update(_note_margin=note_margin, __doc__=None, __file__=script)
     try:
         exec(compile(ast.fix_missing_locations(tree), script, "exec"), names)
     finally:

@@ -34,6 +34,12 @@ def test_comparisons_are_noted(source, expected):
     assert noted(source, a=0.75) == expected
 
 
+def test_random_state_is_a_seed_and_nothing_else_is():
+    source = "f(random_state=0, folds=5)\nf(random_state=rng)\nf(random_state=None)"
+    moved = ast.unparse(reseed.NoteComparisons(3).visit(ast.parse(source)))
+    assert moved == source.replace("random_state=0", "random_state=3")
+
+
 def test_other_assertions_stay():
     with pytest.raises(AssertionError):
         noted("assert a == 1 and a > 0", a=0.75)

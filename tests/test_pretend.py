@@ -44,6 +44,10 @@ MISTAKES = {
         "f(there) + inputs",
         SAME,
     ),
+    "result of jvp": (
+        "torch.func.jvp(torch.sin, (there,), (there,))[1] + inputs",
+        SAME,
+    ),
     "numpy": ("model(there).detach().numpy()", "can't convert cuda:0 device type tensor"),
     "asarray": (
         "import numpy; numpy.asarray(there)",

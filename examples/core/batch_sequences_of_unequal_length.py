@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Sampler, SubsetRandomSampler
 
 # sphinx_gallery_thumbnail_number = 1
 torch.manual_seed(0)
@@ -206,7 +206,7 @@ print(f"batches of 32: {share[32][0]:.0%} padding at random, {share[32][4]:.0%} 
 # What it saves
 # -------------
 # A small Transformer hears the digits: one layer of attention, with the padding masked,
-# and the masked mean. It takes frames that are padding for as much work as real ones.
+# and the masked mean. A frame of padding gives it as much work as a real one.
 
 
 class Listener(nn.Module):
@@ -241,14 +241,15 @@ def train(batches, epochs=6):
 
 
 # %%
-# Three ways to make batches of 32: at random, in buckets, and sorted once for all from
-# short to long.
+# Four ways to make batches of 32: at random, in buckets, sorted once for all from short to
+# long, and the same sorted batches, but drawn in a random order.
 
 ways = {
     "random": LengthBuckets(train_lengths, 32, pool=1),
     "buckets": LengthBuckets(train_lengths, 32, pool=16),
     "sorted": [rows.tolist() for rows in train_lengths.argsort().split(32)],
 }
+ways["mixed"] = SubsetRandomSampler(ways["sorted"])
 x, n, digits = collate(test_set)
 score, seconds = {}, {}
 for name, batches in ways.items():
@@ -262,8 +263,10 @@ for name, batches in ways.items():
 # With buckets the network learns as well as with random batches, to a point or so, in
 # clearly less time. (What you save depends on the model and on the machine: an accelerator
 # may need the same time for small batches like these, however much of them is padding.)
-# Sorted once for all, little more is saved, and accuracy is lost: batches are the same in
-# each epoch, and the longest recordings always come last.
+# Sorted once for all, little more is saved, and accuracy is lost. It is the order that
+# costs it, the longest recordings always last: the same batches in a random order do as
+# well as buckets. (That they are the same in each epoch does no harm here. With a larger
+# set, or if a length goes with a class, do not count on it.)
 #
 # Two things to mind in your own work. A loss for each frame must be masked as well. And
 # batches of long recordings hold more frames: if memory is short, let a sampler fill
@@ -296,6 +299,7 @@ assert device.type != "cpu" or seconds["random"] > 1.2 * seconds["buckets"], sec
 # - :doc:`dataloader_four_gifts` measures what a loader gives, workers and streams included.
 # - A sampler can also say how *often* a sample comes: ``WeightedRandomSampler`` draws rare
 #   classes more often than common ones.
-# - For a large set, take ``torchaudio.datasets.SPEECHCOMMANDS(root, download=True)``; for
-#   text, the same ``collate`` pads token numbers, with ``padding_value`` set to a number
-#   that no token has.
+# - For a large set, take ``torchaudio.datasets.SPEECHCOMMANDS(root, download=True)``, which
+#   reads through the package ``torchcodec``. For text, the same ``collate`` pads token
+#   numbers, with ``padding_value`` set to a number reserved for it, which ``nn.Embedding``
+#   gets as ``padding_idx``.

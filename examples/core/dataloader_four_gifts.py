@@ -253,9 +253,9 @@ if __name__ == "__main__":
             for _ in loader:  # an epoch that is not timed: here the workers start
                 pass
             start = time.perf_counter()
-            fit(loader, epochs=3)
+            fit(loader, epochs=1)
             spent = time.perf_counter() - start
-            print(f"{name:5} digits, {workers} workers: {spent:5.2f} s for 3 epochs")
+            print(f"{name:5} digits, {workers} workers: {spent:5.2f} s for an epoch")
     print(f"this machine has {os.cpu_count()} processor cores")
 
 # %%

@@ -53,8 +53,8 @@ training, validation, test = (part.flatten() for part in parts)
 # -------------
 # A scheduler holds the optimizer and overwrites its rate whenever its ``step`` is called.
 # Five epochs in batches of 16 are 1,000 steps, and five of the schedules are planned for
-# just as many. The last is not planned: when a loss has failed to fall twice running
-# (``patience=1``), it multiplies the rate by 0.3.
+# just as many. The last is not planned: when two checks running have not beaten the best
+# loss so far (``patience=1``), it multiplies the rate by 0.3.
 
 steps, epoch = 1000, 200  # in batches
 
@@ -208,11 +208,12 @@ plt.show()
 # ten. With a constant rate one must choose between arriving late and jumping to the end. A
 # schedule begins fast and ends calm, and so its best peak lies higher.
 #
-# The gain, about a sixth of the loss, is larger than the spread of the networks, and that
-# shrinks too. Among the planned schedules the differences are hardly larger than their
-# spread, and on this small network a warm-up is worth little. The plateau needs no plan,
-# but it must notice first, and one lucky check makes it wait. At most one cycle does as
-# well at 0.1, the edge of the grid, as at 0.05.
+# The gain, from a seventh to nearly a quarter of the loss, is larger than the spread of the
+# networks, and that shrinks too. Of the planned schedules "steps" gains least; among the
+# other three the differences are hardly larger than their spread, and on this small network
+# a warm-up is worth little. The plateau needs no plan, but it must notice first, and one
+# lucky check makes it wait. Only one cycle does about as well at 0.1, the edge of the grid,
+# as at 0.05.
 #
 # One cycle, counted wrong
 # ------------------------
@@ -259,8 +260,9 @@ except ValueError as error:
 #
 # Is it worth it?
 # ---------------
-# With small batches, yes: one line saves a sixth of the loss. Take cosine, with a warm-up
-# where the start is rough, or one cycle, and search its peak above the best constant rate.
+# With batches of 16, yes: one line, cosine, saves a fifth of the loss, and of 1,000 digits
+# some twenty errors. Take it, with a warm-up where the start is rough, or one cycle, and
+# search the peak above the best constant rate.
 
 ratio = {
     name: (value.mean() / loss["constant"].mean()).item() for name, value in loss.items()
