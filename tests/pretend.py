@@ -254,6 +254,12 @@ def pretend() -> PretendedDevice:
     torch.backends.cudnn.enabled = False  # an RNN would flatten its weights for cuDNN
     torch.cuda.get_rng_state = lambda device=DEVICE: torch.get_rng_state()
     torch.cuda.set_rng_state = lambda state, device=DEVICE: torch.set_rng_state(state)
+    start_autocast = torch.autocast.__init__
+
+    def start_autocast_on_cpu(self, device_type, *arguments, **keywords):
+        start_autocast(self, "cpu", *arguments, **keywords)  # where the numbers are
+
+    torch.autocast.__init__ = start_autocast_on_cpu
     start_loader = torch.utils.data.DataLoader.__init__
 
     def start_loader_unpinned(self, *arguments, **keywords):
