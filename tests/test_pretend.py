@@ -97,6 +97,10 @@ assert torch.equal(there.cpu(), inputs)
 there.zero_()
 assert inputs.abs().sum() > 0, "moving to a device copies"
 """,
+    "autocast": """
+with torch.autocast(device.type, torch.bfloat16):
+    assert model(there).dtype == torch.bfloat16
+""",
     "numbers may meet": "assert (there * 2 + torch.tensor(1.0)).device == there.device",
     "index from the host": "assert there[torch.arange(3)].device == there.device",
     "factories": """

@@ -18,8 +18,8 @@ Let Lightning train on two processes
 <https://lightning.ai/docs/pytorch/stable/>`_ do behind it, is the result that of one
 process with the doubled batch, and which numbers in the log can be believed? We train on
 1,797 digits of scikit-learn in one and in two processes, compare all weights after each
-step, and switch off, one at a time, what Lightning does for us. Two CPU cores will do. It
-takes about 20 seconds, most of it for starting Python.
+step, and switch off what Lightning does for us. Two CPU cores will do. It takes about half
+a minute, most of it for starting Python.
 """
 
 import logging

@@ -14,8 +14,8 @@ Make parallel math pay, and see where it does not
 =================================================
 
 "A GPU makes things faster" is not true by default: what it makes faster is *parallel*
-math, and only enough of it. So does every other kind of parallel hardware, down to the
-vector unit of one CPU core. How much is enough? We compute the distances between 514
+math, and only if there is enough of it. The same holds for all parallel hardware, down to
+the vector unit of one CPU core. How much is enough? We compute the distances between 514
 airports of the USA with a Python loop, with one tensor expression, on one thread, on
 all of them and on an accelerator where there is one, from a single pair to all
 264,196, and find where each begins to win. It takes about ten seconds.
@@ -131,14 +131,16 @@ for name, rate in rates.items():
 
 # %%
 # Two points say most about a curve. The *crossover* is the size at which it overtakes the
-# Python loop. The *half-performance length* is the size at which half of
-# the best rate is reached: below it the hardware mostly waits for orders. (Roger Hockney
-# brought it in around 1980 to compare vector computers; it fits GPUs as well.)
+# Python loop. The *half-performance length* is the size at which half of the best rate is
+# reached: below it the hardware mostly waits for orders. (Roger Hockney brought it in
+# around 1980 to compare vector computers; it fits GPUs as well.)
 
 
 def first_above(curve, level):
     """Number of pairs at which a curve first passes a level, between sizes on log axes."""
     above = (curve / level).log()
+    if not (above > 0).any():
+        return math.inf
     last = int((above > 0).int().argmax())  # the first size that is above
     if last == 0:
         return float(pairs[0])
