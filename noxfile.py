@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import webbrowser
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -126,15 +127,16 @@ def compile_from_source(session: nox.Session, requirements: list[str]) -> None:
     torch = session.run("python", "-c", TORCH_VERSION, silent=True).strip()
     wheels = str(Path(".nox", "wheels", torch))  # compiled code fits one torch only
     session.log(
-        f"compiling {', '.join(requirements)} from source: about 4 to 10 minutes a "
-        f"package on two cores, once (the result is kept in {wheels})"
+        f"compiling {', '.join(requirements)} from source: about 5 to 15 minutes a "
+        f"package, once (the result is kept in {wheels})"
     )
-    session.run(  # takes what is in `wheels` already
-        *("python", "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"),
-        *("--find-links", wheels, "--wheel-dir", wheels, *requirements),
+    wheel = partial(  # takes what is in `wheels` already
+        *(session.run, "python", "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"),
+        *("--find-links", wheels, "--wheel-dir", wheels),
         "--no-cache-dir",  # pip's cache does not know which torch a wheel was built for
-        env={"MAX_JOBS": str(os.cpu_count() or 1)},
     )
+    with ThreadPoolExecutor(WORKERS) as pool:  # a package compiles on one core only
+        list(pool.map(wheel, requirements))
     session.install("--find-links", wheels, *requirements)
 
 
@@ -234,10 +236,13 @@ def tools(session: nox.Session) -> None:
 
 @nox.session
 def standalone(session: nox.Session) -> None:
-    """Copy each script alone into an empty folder and start it with `uv run`."""
+    """Copy each script alone into an empty folder and start it with `uv run`.
+
+    `-- --splits 3 --group 1` runs a third of them.
+    """
     if session.venv_backend != "uv" and not shutil.which("uv"):
         session.error("this session needs uv: `python -m pip install uv`")
-    session.install(*TESTS, "uv", "-c", "constraints.txt")
+    session.install(*TESTS, "pytest-split", "uv", "-c", "constraints.txt")
     run_tests(session, "tests/test_examples.py", "--launcher", "uv")
 
 
@@ -387,7 +392,7 @@ def lock(session: nox.Session) -> None:
             for folder in {page.folder for page in pages}
             for name in VOCABULARY["folders"][folder].get("compiled", ())
         }
-        lines = [*TOOLS, *SITE, *BUILD, "nox"]
+        lines = [*TOOLS, *SITE, *BUILD, "nox", "pytest-split"]
         for page in pages:
             marks = [f"python_version {op} '{v}'" for op, v in catalog.bounds(page)]
             lines += [

@@ -69,7 +69,7 @@ def measure(clone: Path, cold: bool) -> dict[str, float]:
     found["environment, filled cache"] = nox(
         clone, "--install-only", "--reuse-venv", "never", "-s", "vision(cpu)"
     )
-    together = ("-s", "standalone", "--", "-k", "not torch_scatter", "--report")
+    together = ("-s", "standalone", "--", "-k", "not with_torch_", "--report")
     for name, count in (("one worker", "1"), ("two workers", "2")):
         report = f".reports/together-{count}.json"
         found[f"all pages, {name}"] = nox(clone, *together, report, "-n", count)
