@@ -34,11 +34,12 @@ LEAST_ROOM = 2.0  # standard deviations
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*(?:e[+-]?\d+)?")
 # Units of what a machine takes: lines with one of them may differ from run to run.
 TIMING = re.compile(
-    r"\b(ns|us|µs|ms|s|sec|seconds?|min|times|x|MB|MiB|GB|GiB|kB|faster|slower|second)\b"
+    r"\b(ns|us|µs|ms|s|sec|seconds?|min|times?|x|MB|MiB|GB|GiB|kB|faster|slower|second)\b"
     r"|/s\b|×"
 )
 
-LOG = re.compile(r"[IWEC]\d{4} \d\d:\d\d:\d\d")  # torch's log lines, with their clock
+# Log lines, with their clock: torch's and, after the bar, its profiler's.
+LOG = re.compile(r"[IWEC]\d{4} \d\d:\d\d:\d\d|[A-Z]+:\d{4}-\d\d-\d\d \d\d:\d\d")
 
 
 def margins_of(run: Run) -> list[dict]:

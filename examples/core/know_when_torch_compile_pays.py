@@ -145,7 +145,7 @@ right.set(xlabel="calls of film()", ylabel="total time (s)")
 right.legend()
 plt.show()
 if fused < eager:
-    print(f"the lines cross at {first / (eager - fused):,.0f} calls")
+    print(f"time lost until then is back after {first / (eager - fused):,.0f} calls")
 
 # %%
 # A training run makes that many steps; a script that treats one picture does not. (From

@@ -174,7 +174,7 @@ call = 'if __name__ == "__main__":\n    main()\n'
 torch.save(start, home / "start.pt")
 command = [sys.executable, "read.py"]
 told = subprocess.run(command, cwd=home, check=True, stdout=subprocess.PIPE, text=True)
-print(told.stdout.strip())
+print(*sorted(told.stdout.splitlines()), sep="\n")  # they may come in either order
 ranks = [torch.load(home / f"rank{rank}.pt") for rank in range(2)]
 folder.cleanup()
 

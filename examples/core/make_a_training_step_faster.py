@@ -140,7 +140,7 @@ parts = {name: events[name].cpu_time_total for name in ("data", "forward", "back
 parts["optimizer"] = events["optimizer"].cpu_time_total
 share = {name: spent / sum(parts.values()) for name, spent in parts.items()}
 for name, part in share.items():
-    print(f"{name:10} {part:5.0%} of a step")
+    print(f"{name:10} {part:5.0%} of a step's time")
 print("\nself time of the largest operations, and calls per step")
 busiest = sorted(events.values(), key=lambda event: -event.self_cpu_time_total)
 for event in [e for e in busiest if e.key.startswith("aten::")][:6]:
@@ -252,7 +252,7 @@ for name, spent in step_time.items():
     print(f"{name:17} {spent:6.1f} ms, {before / spent:4.2f} times as fast", end=", ")
     print(f"loss after 27 steps {losses[name]:.4f}")
 measured = before / step_time["data by batch"]
-print(f"batched data: forecast {forecast:.2f}, measured {measured:.2f}")
+print(f"batched data: forecast {forecast:.2f} times as fast, measured {measured:.2f} times")
 
 # %%
 # All have seen the same digits, so the losses can be compared: none of the first four

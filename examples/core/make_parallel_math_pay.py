@@ -157,7 +157,7 @@ tensors = [name for name in wanted if name != "Python loop"]
 crossover = {name: first_above(rates[name] / loop, 1.0) for name in tensors}
 half = {name: first_above(rates[name], float(rates[name].max()) / 2) for name in tensors}
 for name in tensors:
-    print(f"{name:18} beats the loop from {crossover[name]:7,.0f} pairs", end=", ")
+    print(f"{name:18} faster than the loop from {crossover[name]:7,.0f} pairs", end=", ")
     print(f"half of its speed at {half[name]:8,.0f}")
 
 # %%
