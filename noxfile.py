@@ -27,6 +27,7 @@ import catalog
 TESTS = ["pytest", "pytest-xdist"]
 TOOLS = [*TESTS, "ruff", "codespell", "check-jsonschema"]
 SITE = ["sphinx", "sphinx-gallery", "pydata-sphinx-theme", "sphinx-design", "joblib"]
+BROWSER = ["playwright", "axe-playwright-python"]  # Chromium itself is the system's
 BUILD = ["setuptools", "wheel", "ninja", "pip"]  # what compiled packages need to build
 
 nox.needs_version = ">=2025.2"
@@ -355,8 +356,8 @@ def serve(site: Path) -> None:
 
 @nox.session
 def site(session: nox.Session) -> None:
-    """Test the built site: every internal link and picture resolves."""
-    session.install(*TESTS, "-c", "constraints.txt")
+    """Test the built site: links, pictures, and what a reader does, in Chromium."""
+    session.install(*TESTS, *BROWSER, "-c", "constraints.txt")
     session.run("pytest", "tests/site", *session.posargs)
 
 
@@ -392,7 +393,7 @@ def lock(session: nox.Session) -> None:
             for folder in {page.folder for page in pages}
             for name in VOCABULARY["folders"][folder].get("compiled", ())
         }
-        lines = [*TOOLS, *SITE, *BUILD, "nox", "pytest-split"]
+        lines = [*TOOLS, *SITE, *BROWSER, *BUILD, "nox", "pytest-split"]
         for page in pages:
             marks = [f"python_version {op} '{v}'" for op, v in catalog.bounds(page)]
             lines += [

@@ -3,7 +3,9 @@
 import os
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.request import urlopen
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / part) for part in (".", "docs/_ext", "tests")]
@@ -26,7 +28,34 @@ executed = [
 project = "Torch Gallery"
 copyright = "the Torch Gallery authors"
 html_title = project
-extensions = ["sphinx_gallery.gen_gallery", "sphinx_design", "gallery", "health"]
+extensions = [
+    "sphinx_gallery.gen_gallery",
+    "sphinx.ext.intersphinx",
+    "sphinx_design",
+    "gallery",
+    "finder",
+    "health",
+]
+
+
+def answers(base: str) -> bool:
+    """Whether a list of API names can be had there; without a network it is not asked."""
+    try:
+        return urlopen(f"{base}objects.inv", timeout=3).status == 200
+    except OSError:
+        return False
+
+
+with ThreadPoolExecutor() as pool:  # names in code link to those that answer
+    bases = vocabulary["inventories"]
+    reached = pool.map(answers, bases.values())
+    intersphinx_mapping = {
+        name: (base, None)
+        for (name, base), there in zip(bases.items(), reached, strict=True)
+        if there
+    }
+intersphinx_timeout = 10  # seconds
+nitpick_ignore_regex = [("py:obj", ".*")]  # a name that no inventory has stays plain
 html_theme = "pydata_sphinx_theme"
 html_theme_options = {
     "secondary_sidebar_items": ["page-toc"],
@@ -37,9 +66,12 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
+html_context = {"default_mode": "auto"}  # light or dark as the reader's system is
 html_sidebars = {"index": []}
 html_static_path = ["_static"]
+html_favicon = "_static/favicon.svg"
 html_css_files = ["gallery.css"]
+html_js_files = [("gallery.js", {"defer": "defer"})]
 html_use_index = False
 html_show_sourcelink = False
 html_copy_source = False
@@ -47,7 +79,7 @@ nitpicky = True
 suppress_warnings = ["sphinx_gallery.space_in_filename"]  # the clone's path may have some
 exclude_patterns = ["_build", "**/sg_execution_times.rst", "sg_execution_times.rst"]
 if tags.has("render"):  # noqa: F821  (only run the pages; the main build shows them)
-    exclude_patterns += ["index.rst", "health.rst"]
+    exclude_patterns += ["index.rst", "health.rst", "api.rst", "replaced.rst"]
     root_doc = f"gallery/{show[0]}/index"
 exclude_patterns += [f"gallery/{f}/*.rst" for f in folders if f not in show]
 
@@ -67,4 +99,5 @@ sphinx_gallery_conf = {
     "show_signature": False,
     "show_api_usage": False,
     "download_all_examples": False,
+    "recommender": {"enable": True, "n_examples": 4, "rubric_header": "Related pages"},
 }

@@ -27,8 +27,10 @@ class Page(HTMLParser):
             self.links.append(attributes["href"])
         if attributes.get("src"):
             self.sources.append(attributes["src"])
-        if tag == "img" and not (attributes.get("alt") or "").strip():
-            self.without_alt.append(attributes.get("src") or "?")
+        source = attributes.get("src") or "?"
+        decorates = source.endswith("_thumb.png")  # beside a link that says the same
+        if tag == "img" and not (attributes.get("alt") or "").strip() and not decorates:
+            self.without_alt.append(source)
 
 
 @cache

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import http.server
+import io
 import json
 import os
+import random
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+import zipfile
+import zlib
+from functools import partial
 
+import gallery
 import pytest
+from PIL import Image
 
 import catalog
 
@@ -55,7 +65,7 @@ def project(tmp_path):
     (tmp_path / "tests").mkdir()
     for name in ("style.py", "runner.py"):
         shutil.copy(catalog.ROOT / "tests" / name, tmp_path / "tests")
-    for name in ("conf.py", "index.rst", "health.rst"):
+    for name in ("conf.py", "index.rst", "health.rst", "api.rst", "replaced.rst"):
         shutil.copy(catalog.ROOT / "docs" / name, tmp_path / "docs")
     for folder in ("core", "core/legacy"):
         (tmp_path / "examples" / folder).mkdir(parents=True)
@@ -166,6 +176,68 @@ def test_health_counts_what_is_proven(project):
     assert "A page sets its seed 0 of 1" in text
     assert "A page runs without a network 0 of 1" in text
     assert "A page was run for this site 1 of 1" in text
+
+
+def test_finder_and_api_read_the_script(project):
+    path = project / "examples/core/show_one_number.py"
+    path.write_text(PAGE.replace("import matplotlib", "import torch\n\ntorch.func.vmap"))
+    status, output = build(project, run="vision")  # the page is shown, not run
+    assert status == 0, output
+    landing = (project / "docs/_build/html/index.html").read_text()
+    assert landing.count('class="finder-card"') == 1
+    assert 'data-text="A page in miniature. vmap"' in landing
+    api = (project / "docs/_build/html/api.html").read_text()
+    assert re.search(r"torch\.func\.vmap</span>.*?show_one_number\.html", api, re.DOTALL)
+    assert 'href="http' not in re.search("torch.func.vmap.*?</dt>", api, re.DOTALL)[0]
+    replaced = (project / "docs/_build/html/replaced.html").read_text()
+    assert replaced.count("not in this build") == len(catalog.read_vocabulary()["replaced"])
+    with zipfile.ZipFile(project / "docs/_build/html/gallery/core/core.zip") as box:
+        assert box.namelist() == ["core/show_one_number.py"]
+        assert box.read("core/show_one_number.py").decode() == path.read_text()
+    assert 'href="core.zip"' in html(project, "core/index")
+
+
+def test_names_link_to_their_documentation_where_it_answers(project):
+    """A list of API names is served here in place of torch's; the others do not answer."""
+    (project / "api").mkdir()
+    entry = b"torch.func.vmap py:function 1 vmap.html -\n"
+    head = "# Sphinx inventory version 2\n# Project: t\n# Version: 1\n# zlib\n"
+    (project / "api/objects.inv").write_bytes(head.encode() + zlib.compress(entry))
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=project / "api")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        base = f"http://127.0.0.1:{server.server_port}/"
+        words = (project / "catalog.toml").read_text()
+        table = f'[inventories]\ntorch = "{base}"\nlost = "{base}lost/"\n\n'
+        words = re.sub(r"(?s)\[inventories\].*?\n\n", table, words)
+        (project / "catalog.toml").write_text(words)
+        path = project / "examples/core/show_one_number.py"
+        path.write_text(
+            PAGE.replace("import matplotlib", "import torch\n\ntorch.func.vmap")
+        )
+        status, output = build(project, run="vision")
+        server.shutdown()
+    assert status == 0, output
+    assert f'href="{base}vmap.html"' in (project / "docs/_build/html/api.html").read_text()
+
+
+def test_animation_is_mended():
+    frame = io.BytesIO()
+    noise = random.Random(0).randbytes(3 * 64 * 64)
+    Image.frombytes("RGB", (64, 64), noise).save(frame, "png")
+    text = base64.b64encode(frame.getvalue()).decode()
+    body = (
+        '<link rel="x" href="https://maxcdn.example/a.css">'
+        '<img id="_anim_img1"><input id="_anim_slider1">'
+        f'frames[0] = "data:image/png;base64,{text[:80]}\\\n    {text[80:]}"'
+    )
+    mended = gallery.mended_animations(body, 'A "title"')
+    assert 'alt="Animation: A &quot;title&quot;"' in mended
+    assert 'aria-label="Frame"' in mended
+    assert "maxcdn" not in mended
+    small = base64.b64decode(re.search(r"base64,([^\"]+)", mended)[1])
+    assert len(small) < len(frame.getvalue())
+    assert Image.open(io.BytesIO(small)).size == (64, 64)
 
 
 def test_bad_header_is_told(project):

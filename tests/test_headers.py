@@ -161,6 +161,14 @@ def test_all_headers_are_valid(vocabulary):
     assert pages
 
 
+def test_what_replaced_what_names_pages_that_exist(vocabulary):
+    names = {page.name for page in catalog.find_pages(vocabulary)[0]}
+    assert vocabulary["replaced"]
+    for entry in vocabulary["replaced"]:
+        assert entry.keys() == {"old", "today", "page", "equal"}
+        assert entry["page"] in names
+
+
 def test_names_are_unique(vocabulary):
     names = [page.name for page in catalog.find_pages(vocabulary)[0]]
     assert len(names) == len(set(names))

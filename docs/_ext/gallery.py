@@ -8,12 +8,15 @@ page's generated files by `note_run`, in the process that runs the page.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import importlib.metadata
+import io
 import json
 import logging
 import os
 import platform
+import re
 import shlex
 import warnings
 import zipfile
@@ -22,6 +25,7 @@ from functools import cache
 from pathlib import Path
 
 from docutils import nodes
+from PIL import Image
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -189,22 +193,47 @@ def facts_rst(page: catalog.Page, vocabulary: dict, run: dict | None) -> str:
         f"``uv run {script.name}``",
     }
     lines = "\n".join(f"   :{name}: {text}" for name, text in rows.items())
-    return f"\n.. container:: gallery-facts\n\n{lines}\n\n"
+    source = json.dumps(script.read_text(encoding="utf-8")).replace("</", "<\\/")
+    kept = f'<script type="application/json" id="gallery-source">{source}</script>'
+    return f"\n.. container:: gallery-facts\n\n{lines}\n\n.. raw:: html\n\n   {kept}\n\n"
+
+
+def mended_animations(body: str, title: str) -> str:
+    """matplotlib's animations in ``body`` with words for those who listen, without the
+    icons that it would fetch from another site, and with frames of 256 colours."""
+
+    def slim(frame: re.Match) -> str:
+        picture = io.BytesIO(base64.b64decode(re.sub(r"\\\n *", "", frame[1])))
+        small = io.BytesIO()
+        few = {"method": Image.Quantize.FASTOCTREE, "dither": Image.Dither.NONE}
+        Image.open(picture).convert("RGB").quantize(256, **few).save(small, "png")
+        return f'"data:image/png;base64,{base64.b64encode(small.getvalue()).decode()}"'
+
+    alt = f"Animation: {title}".replace('"', "&quot;")
+    body = body.replace('<img id="_anim_img', f'<img alt="{alt}" id="_anim_img')
+    body = body.replace(
+        '<input id="_anim_slider', '<input aria-label="Frame" id="_anim_slider'
+    )
+    body = re.sub(r"<link[^>]*maxcdn[^>]*>", "", body)  # the theme has these icons
+    return re.sub(r'"data:image/png;base64,((?:[\w+/=]|\\\n *)+)"', slim, body)
 
 
 def insert_facts(app: Sphinx, docname: str, content: list[str]) -> None:
-    """``source-read``: put the facts below a page's title, and alt text on animations."""
+    """``source-read``: put the facts below a page's title, and mend its animations."""
     folder, _, name = docname.rpartition("/")
     vocabulary, pages = gallery_pages()
+    domain = folder.removeprefix("gallery/")
+    if name == "index" and domain in vocabulary["folders"] and "/" not in domain:
+        link = f'<p><a href="{domain}.zip">All scripts of this domain (zip)</a></p>'
+        content[0] += f"\n\n.. raw:: html\n\n   {link}\n"
     page = pages.get(name)
     if page is None or folder != f"gallery/{page.folder}":
         return
     title = f"{page.title}\n{'=' * len(page.title)}\n"
     app.env.note_dependency(generated(page, ".run.json"), docname=docname)
     head, found, body = content[0].partition(title)
-    alt = f"Animation: {page.title}".replace('"', "&quot;")  # matplotlib writes none
-    body = body.replace('<img id="_anim_img', f'<img alt="{alt}" id="_anim_img')
-    content[0] = head + found + facts_rst(page, vocabulary, read_run(page)) + body
+    facts = facts_rst(page, vocabulary, read_run(page))
+    content[0] = head + found + facts + mended_animations(body, page.title)
 
 
 def count(pages: int) -> str:
@@ -238,7 +267,11 @@ class Domains(SphinxDirective):
                 "",
             ]
             toctree.append(f"   {about['title']} </gallery/{folder}/index>")
-        toctree.append("   Health </health>")
+        toctree += [
+            "   API </api>",
+            "   What replaced what </replaced>",
+            "   Health </health>",
+        ]
         return self.parse_text_to_nodes("\n".join([*cards, "", *toctree]))
 
 
@@ -275,8 +308,9 @@ class Modules(SphinxDirective):
 def setup(app: Sphinx) -> dict:
     """Connect everything; the numbers put us before and behind sphinx-gallery (500)."""
     add_tags_to_thumbnails()
-    vocabulary = (catalog.ROOT / "catalog.toml").read_bytes()
-    fingerprint = hashlib.sha256(vocabulary).hexdigest()
+    sources = [catalog.ROOT / "catalog.toml", *sorted(Path(__file__).parent.glob("*.py"))]
+    told = b"".join(path.read_bytes() for path in sources)  # a change reads all pages anew
+    fingerprint = hashlib.sha256(told).hexdigest()
     app.add_config_value("gallery_vocabulary", fingerprint, "env")
     app.connect("builder-inited", forget_stale, priority=100)
     app.connect("builder-inited", finish_notebooks, priority=900)
