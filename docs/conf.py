@@ -67,7 +67,7 @@ html_theme_options = {
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
 html_context = {"default_mode": "auto"}  # light or dark as the reader's system is
-html_sidebars = {"index": []}
+html_sidebars = {name: [] for name in ("index", "api", "replaced", "health")}
 html_static_path = ["_static"]
 html_favicon = "_static/favicon.svg"
 html_css_files = ["gallery.css"]
