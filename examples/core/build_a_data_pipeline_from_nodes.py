@@ -73,8 +73,8 @@ def crossings(number):
 # samples of them, in threads or processes, and keeps their order; a ``Batcher`` gathers
 # them in lists, and a ``Mapper`` makes tensors of those. A ``Prefetcher`` does all this
 # ahead of time in one more thread, and the ``Loader`` can be walked again and again.
-# (``PinMemory`` is for CUDA alone: torchdata 0.11 asks for a CUDA device as soon as you
-# make one.)
+# (``PinMemory`` is for CUDA if not told otherwise: torchdata 0.11 asks for a CUDA device as
+# soon as you make one.)
 
 
 def order():
@@ -158,7 +158,7 @@ if __name__ == "__main__":
             ax.barh(way, whole, color="C0", alpha=0.4)
             ax.barh(way, first, color="C0")
             print(f"{work.__name__:9} {way:22} {first:.2f} s, {whole:.2f} s")
-        ax.set(xlabel="seconds to first batch, epoch", title=work.__name__)
+        ax.set(xlabel="seconds (dark: to the first batch)", title=work.__name__)
     fig.suptitle("Work in C (left) and in Python (right)")
     plt.show()
 

@@ -17,7 +17,7 @@ Let Lightning train on two processes
 ``Trainer(devices=2, strategy="ddp")`` is one line. What does `Lightning
 <https://lightning.ai/docs/pytorch/stable/>`_ do behind it, is the result that of one
 process with the doubled batch, and which numbers in the log can be believed? We train on
-1,797 digits of scikit-learn in one and in two processes, compare all weights after each
+1,300 digits of scikit-learn in one and in two processes, compare all weights after each
 step, and switch off what Lightning does for us. Two CPU cores will do. It takes about half
 a minute, most of it for starting Python.
 """
@@ -42,7 +42,8 @@ from torchmetrics.classification import MulticlassAccuracy
 # %%
 # The digits
 # ----------
-# 1,300 to learn from, 497 to judge by. That the second number is odd will matter.
+# Of the 1,797, we take 1,300 to learn from and 497 to judge by. That the second number is
+# odd will matter.
 
 # sphinx_gallery_parallel = False
 torch.manual_seed(0)
@@ -208,9 +209,9 @@ for name, (single, *_) in one.items():
 # %%
 # The first line is what one hopes for: each process had its half of every batch, and the
 # weights are those of one process with batches of 64, up to rounding. The second line
-# shows what the sampler was worth. Without it both processes draw the same batches,
-# average two equal gradients, and end as *one* process with batches of 32: all work is
-# done twice, for nothing, and no message says so.
+# shows what the sampler was worth. Without it both processes shuffle with the same seed and
+# draw the same batches, average two equal gradients, and end as *one* process with batches
+# of 32: all work is done twice, for nothing, and no message says so.
 
 wasted = distance(ranks[0]["no sampler"][0][1::2], one["two processes"][0][:82])
 fig, ax = plt.subplots(figsize=(8, 4), layout="constrained")
@@ -223,7 +224,7 @@ ax.legend()
 plt.show()
 
 # %%
-# The dotted line (every second step, so that the digits seen are as many) says how far
+# The dotted line (every second step, so that about as many digits were seen) says how far
 # apart unequal trainings are. (The dashed line is drawn at 1e-9 where the distance is 0,
 # which a log axis cannot show.)
 #
@@ -238,12 +239,13 @@ for rank, found in enumerate(ranks):
     print(f"process {rank}:", *(f"{name} {value:.4f}" for name, value in scores.items()))
 
 # %%
-# ``loss`` is that of each process's own share: a checkpoint or a stop decided by it follows
-# half of the data, and other processes may decide otherwise. ``sync_dist=True`` takes the
-# mean over the processes. The torchmetrics object needs no such word: it adds up counts, so
-# unequal batches do not matter. Neither is exactly the value of one process, for a reason
-# that has nothing to do with averages: 497 digits do not halve, so the sampler shows one of
-# them twice. We can find it by hand.
+# ``loss`` is that of each process's own share. (Lightning warns of it; ``fit`` silences
+# that.) Decisions by it are odd: ``EarlyStopping`` ends the run as soon as one process
+# wants to, and ``ModelCheckpoint`` takes a model for better only if it is so on every
+# share. ``sync_dist=True`` takes the mean over the processes. The torchmetrics object needs
+# no such word: it adds up counts, so unequal batches do not matter. Neither is exactly the
+# value of one process, for a reason that has nothing to do with averages: 497 digits do not
+# halve, so the sampler shows one of them twice. We can find it by hand.
 
 twice = (
     DistributedSampler(unseen, 2, 0, shuffle=False),
@@ -279,7 +281,7 @@ print(f"one process {single:.1f} ms a step, two processes {double:.1f} ms")
 # The claim
 # ---------
 # Equal to the doubled batch with the sampler, to the single batch without; and a log in
-# which one of three values is that of everyone.
+# which two of three values are those of everyone.
 
 logged = [rank["two processes"][1] for rank in ranks]
 assert apart["two processes"].max() < 1e-5 and apart["no sampler"].max() < 1e-5

@@ -117,8 +117,9 @@ class WatchedListener(DigitListener):
 # Two callbacks of our own
 # ------------------------
 # A callback is an object whose methods are called at given moments of a run. The first one
-# logs the length of each gradient. The second one adds to every checkpoint what Lightning
-# leaves out, the random state; here it decides the order of the recordings.
+# logs at each step the length of the gradient of all weights. The second one adds to every
+# checkpoint what Lightning leaves out, torch's random state; here it decides the order of
+# the recordings.
 
 
 class WatchGradient(pl.Callback):
@@ -190,7 +191,7 @@ for ax in (left, right):
 plt.show()
 
 # %%
-# The training loss falls without end. The validation loss turns early, when the network
+# The training loss falls close to zero. The validation loss turns early, when the network
 # begins to learn the wrong labels, and ``ModelCheckpoint`` has kept the turning point. In
 # the end the gradients are small, as hardly anything is left to learn.
 #
@@ -257,10 +258,11 @@ for name, random in (("without", []), ("with", [KeepRandomState()])):
 # The bar in the log
 # ------------------
 # The progress bar is on by default. It is made for a terminal, where each state is written
-# over the last one. We let three epochs write to a file instead.
+# over the last one. We let three epochs write to a file instead. (Lightning 2.6 takes the
+# bar of ``rich`` where that is installed. We name the usual one.)
 
 with redirect_stdout(io.StringIO()) as text:
-    fit("bar", epochs=3, enable_progress_bar=True, enable_checkpointing=False)
+    fit("bar", pl.callbacks.TQDMProgressBar(), epochs=3, enable_progress_bar=True)
 bar = text.getvalue()
 print(f"{len(bar) / 24:.0f} characters a step, such as {bar[-80:].strip()!r}")
 

@@ -14,7 +14,7 @@
 # level = "advanced"
 # step = 30
 # data = ["us-air-routes", "world-cities"]
-# claim = "torch_sparse and torch.sparse count the same one-stop journeys and agree on sums, means, maxima and gradients to 1e-4; torch's CSR is over 1.3 times as fast at sums and maxima, but the gradient of its stored values takes over 10 times as long at 8,000 rows, because it goes through a dense matrix, until twelve lines mend it"
+# claim = "torch_sparse and torch.sparse count the same one-stop journeys and agree on sums, means, maxima and gradients to 1e-4; torch's CSR is over 1.3 times as fast at maxima, but the gradient of its stored values takes over 10 times as long at 8,000 rows, because it goes through a dense matrix, until twelve lines mend it"
 #
 # [tool.uv]  # `uv run` compiles both against the torch that they will meet
 # extra-build-dependencies = { torch-sparse = ["torch==2.14.*", "ninja"], torch-scatter = ["torch==2.14.*", "ninja"] }
@@ -165,8 +165,9 @@ for kind in kinds:
     )
 
 # %%
-# Equal, and torch is ahead. The maximum is not quite a fair race, since torch_sparse also
-# stores for its backward pass *which* neighbour was the largest.
+# Equal, and torch is as fast or ahead, at the maximum by far. That one is not quite a fair
+# race, since torch_sparse also stores for its backward pass *which* neighbour was the
+# largest.
 #
 # Second trap: the gradient of the stored values
 # ----------------------------------------------
@@ -303,7 +304,7 @@ plt.show()
 # ---------
 
 assert same_counts and max(gaps.values()) < 1e-4
-assert all(times[kind][0] > 1.3 * times[kind][1] for kind in kinds if kind != "mean")
+assert all(times[kind][0] > 1.3 * times[kind][1] for kind in kinds if kind == "max")
 assert seconds["torch"][-1] > 10 * seconds["torch_sparse"][-1]
 assert seconds["torch"][-1] > 10 * seconds["torch, own backward"][-1]
 
