@@ -28,7 +28,7 @@ class Page(HTMLParser):
         if attributes.get("src"):
             self.sources.append(attributes["src"])
         source = attributes.get("src") or "?"
-        decorates = source.endswith("_thumb.png")  # beside a link that says the same
+        decorates = "_thumb." in source  # beside a link that says the same
         if tag == "img" and not (attributes.get("alt") or "").strip() and not decorates:
             self.without_alt.append(source)
 

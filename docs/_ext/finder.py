@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import zipfile
 from html import escape
+from pathlib import Path
 
 import style
 from docutils import nodes
@@ -173,11 +174,11 @@ class Replaced(SphinxDirective):
         return self.parse_text_to_nodes(rst_table(rows))
 
 
-def thumbnail(page: catalog.Page):
-    """Path of the picture that sphinx-gallery makes of ``page`` when it runs it."""
-    return (
-        generated(page, "").parent / "images" / "thumb" / f"sphx_glr_{page.name}_thumb.png"
-    )
+def thumbnail(page: catalog.Page) -> Path:
+    """Path of the picture that sphinx-gallery makes of ``page``: a .gif if it moves."""
+    still = generated(page, "").parent / "images/thumb" / f"sphx_glr_{page.name}_thumb.png"
+    moving = still.with_suffix(".gif")
+    return moving if moving.exists() else still
 
 
 def write_files(app: Sphinx, exception: Exception | None) -> None:

@@ -174,12 +174,11 @@ plt.show()
 # ------------------------
 # One network, the test words in four batches, against scikit-learn on the whole.
 
-last = runs[0][1][-1]
-found, truth = judge(collection(), last, test_x, test_y).compute(), test_y.cpu()
-with torch.no_grad():
-    logits, probability = last(val_x), last(test_x).double().softmax(dim=1).cpu()
-exact = {"F1": sk.f1_score(truth, probability.argmax(dim=1), average="macro")}
-exact["loss"] = sk.log_loss(truth, probability)
+last, truth = runs[0][1][-1].requires_grad_(False), test_y.cpu()
+found = judge(collection(), last, test_x, test_y).compute()
+logits, probability = last(val_x), last(test_x).double().softmax(dim=1).cpu()
+f1 = sk.f1_score(truth, probability.argmax(dim=1), average="macro")
+exact = {"F1": f1, "loss": sk.log_loss(truth, probability)}
 gap = max(abs(found[name].item() - value) for name, value in exact.items())
 print(f"{', '.join(exact)}: at most {gap:.0e} from scikit-learn")
 
@@ -199,11 +198,11 @@ print({name: f"{min(times) * 1e3:.0f} ms" for name, times in spent.items()})
 
 # %%
 # Calling works out every score of every batch, only for us to throw it away. Groups save
-# less, the more the more scores share. Why did we write them down? By default, a
-# collection finds groups itself: after the *first batch* it puts metrics together whose
-# states are equal. By luck, too. Let a second metric count a word as right if the stress is
-# among the first *two* answers, and let the first batch hold only words that are right
-# anyway.
+# little here, and more where more scores share a state. Why did we write them down? By
+# default, a collection finds groups itself: after the *first batch* it puts metrics
+# together whose states are equal. By luck, too. Let a second metric count a word as right
+# if the stress is among the first *two* answers, and let the first batch hold only words
+# that are right anyway.
 
 rows = (logits.argmax(dim=1) == val_y).argsort(descending=True, stable=True)
 pair = {"top 1": scores.MulticlassAccuracy(4), "top 2": scores.MulticlassAccuracy(4, 2)}
@@ -271,14 +270,15 @@ for heat, marker in ((1.0, "o"), (temperature(last), "s")):
     means = [box.bincount(x, 15).cpu() / size for x in (sure, right)]
     ax.scatter(*means, size / 8, marker=marker, alpha=0.7, label=f"temperature {heat:.1f}")
 ax.plot([0.25, 1], [0.25, 1], "--", color="0.5")
-ax.set(xlabel="mean confidence of a box", ylabel="share of right answers")
+ax.set(title="Is the network as sure as it is right?", xlabel="mean confidence of a box")
+ax.set(ylabel="share of right answers")
 ax.legend(title="The last epoch (area: number of words)")
-ax.set_title("Is the network as sure as it is right?")
 plt.show()
 
 # %%
-# As trained, most words lie far right: the network is all but certain, and right in three
-# of four. Scaled, the boxes move to the dashed line, where 60 % means 60 %.
+# As trained, most words lie in the box at the far right: the network is all but certain of
+# them, and right in about five of six. Scaled, the boxes move to the dashed line, where 60 %
+# means 60 %.
 #
 # Where it errs
 # -------------
@@ -286,17 +286,18 @@ plt.show()
 # whatever ``compute`` returns.
 
 views = [scores.MulticlassConfusionMatrix(4, normalize="true"), scores.MulticlassROC(4)]
-views.append(scores.MulticlassF1Score(4, average=None))
+views += [scores.MulticlassF1Score(4, average=None)]
 fig, axes = plt.subplots(1, 3, figsize=(11, 3.9), layout="constrained")
 for ax, view in zip(axes, views, strict=True):
     judge(view.to(device), runs[0][1][runs[0][2]["loss"]], test_x, test_y).plot(ax=ax)
+axes[2].legend([], frameon=False)  # it would cover the plot; the colours are the curves'
 fig.suptitle("Shares of each class answered, each class against the rest, F1 of each class")
 plt.show()
 
 # %%
 # Class 0 is the first syllable. About half of the words stressed on the second are taken
-# for the first, and the rarest class has the lowest F1, though its curve is not the worst:
-# the network ranks such words well and seldom dares to name them.
+# for the first, and the two rarest classes have the lowest F1, though the curve of the
+# rarest is the highest: the network ranks such words well and seldom dares to name them.
 #
 # Another mistake without a message
 # ---------------------------------

@@ -41,9 +41,9 @@ device = torch.accelerator.current_accelerator(check_available=True) or torch.de
 # %%
 # A chain of small operations
 # ---------------------------
-# To brighten a photograph without burning its highlights: undo the screen's gamma curve
-# (here by a square), expose, make the colours stronger, bend the values like film does
-# (with a `curve by Krzysztof Narkowicz
+# To brighten a photograph and bend its highlights instead of cutting them off: undo the
+# screen's gamma curve (here by a square), expose, make the colours stronger, bend the values
+# like film does (with a `curve by Krzysztof Narkowicz
 # <https://knarkowicz.wordpress.com/2016/01/06/aces-filmic-tone-mapping-curve/>`_), and put
 # the gamma back.
 
@@ -125,11 +125,13 @@ def film_for_screens(photo, exposure):
 _, exact_eager, exact_fused, exact_gap = race(film_for_screens)
 
 # %%
-# A power costs more than the way to memory and back. On a CPU the compiled loop has no
-# faster power than eager mode (PyTorch's own kernels work on several numbers at once;
-# the compiled loop may do them singly), so little is gained, or
-# something lost. ``torch.compile`` saves memory traffic and calls. Where neither is what
-# you wait for, as in large matrix products and convolutions, it cannot save much.
+# A power costs more than the way to memory and back, and the compiled loop has no faster
+# one. It even takes more of them: ``grey`` needs all three colours of a pixel, and a loop
+# that keeps no picture in between works them out anew for each of the three. Eager mode
+# takes two powers a number, the loop on a CPU five (``TORCH_LOGS=output_code`` prints it).
+# So little is gained, or something lost. ``torch.compile`` saves memory traffic and calls.
+# Where neither is what you wait for, as in large matrix products and convolutions, it
+# cannot save much.
 #
 # When is the first call paid back?
 
@@ -197,9 +199,11 @@ for name, made in counts.items():
 
 # %%
 # The first time a size or a number changes, PyTorch compiles once more and makes it a
-# variable; then all values will do. ``dynamic=True`` has that from the start,
-# ``dynamic=False`` forbids it and pays for each size, which is right if there
-# are few and speed is all. A new type is always a new program, kept beside the old.
+# variable; then all values will do (but for sizes 0 and 1, which have programs of their
+# own). ``dynamic=True`` has that from the start, ``dynamic=False`` forbids it and pays for
+# each size, which is right if there are few and speed is all. A new type is always a new
+# program, kept beside the old. After eight programs for one function PyTorch gives up,
+# warns once, and runs what is new in eager mode.
 #
 # Branches on data
 # ----------------

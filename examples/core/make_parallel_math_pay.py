@@ -7,7 +7,7 @@
 # level = "beginner"
 # step = 15
 # data = ["us-air-routes"]
-# claim = "All distances between 514 airports come over 10 times as fast from one tensor expression as from a Python loop and agree to a millimetre, a single pair comes over 5 times slower, and a cheaper formula in single precision is over a kilometre wrong"
+# claim = "All distances between 514 airports come over 10 times as fast from one tensor expression in single precision as from a Python loop, in double precision the two agree to a millimetre, a single pair comes over 5 times slower, and a cheaper formula in single precision is over a kilometre wrong"
 # ///
 """
 Make parallel math pay, and see where it does not
@@ -173,16 +173,18 @@ plt.show()
 
 # %%
 # Read the plot from the left. A single pair costs the tensor code as much as a hundred
-# do: about a dozen operations, each of which needs a microsecond or more to be looked
+# do: about twenty operations, each of which needs a microsecond or more to be looked
 # up, checked and given memory, whatever its size. There plain Python is faster by far.
 # Then the curves rise with slope one, the fixed cost shared by more and more pairs,
 # cross the loop at a few hundred, and level out when the arithmetic takes over.
 #
-# More threads change little on the left: an element-wise operation is shared out only if
-# it has more than 32,768 elements (``GRAIN_SIZE`` in PyTorch's source), smaller ones stay
-# on one thread. To the right they help where cores are free; where other programs want the
-# cores too, threads wait for one another and can even be slower than one. A GPU starts
-# lower, because a launch takes microseconds too, and its plateau is far higher.
+# More threads change nothing at the far left: small operations stay on one. Sums and
+# products are shared out only above 32,768 elements (``GRAIN_SIZE`` in PyTorch's source);
+# sines and roots, which the usual builds for Intel and AMD leave to the library MKL, from
+# about a hundred on. To the right threads help where cores are free. Where other programs
+# want the cores too, threads wait for one another, and from the first operation that is
+# shared out two can be far slower than one. A GPU starts lower, because a launch takes
+# microseconds too, and its plateau is far higher.
 #
 # So to make small work pay, make it large: put many small problems into one tensor. That
 # is what a *batch* is. `vmap
@@ -210,7 +212,7 @@ print(f"the batch is {one_by_one / together:.0f} times as fast")
 # ------------------------------------------------
 # The angle between two points on a sphere is also the arc cosine of the dot product of
 # their unit vectors. All dot products at once are one matrix product, the operation
-# that parallel hardware does best, and most sines are gone: 4 a point instead of 2 a pair.
+# that parallel hardware does best, and most sines are gone: 5 a point instead of 2 a pair.
 
 
 def by_matmul(points):
@@ -235,9 +237,9 @@ for function in (by_tensor, by_matmul):
 # The matrix product is several times as fast on the same core and, in single precision,
 # wrong by kilometres. Where the dot product is close to 1, the arc cosine is so steep
 # that the last of 24 bits decides: two airports of one city may come out at one place. The
-# haversine has no such fault, which is why navigators liked it. Double precision mends
-# the formula to less than a metre, but it is slow on most GPUs and missing on some (Apple's
-# ``mps``). So check a fast formula against a slow one before you trust it.
+# haversine has no such fault at short distances, which is why navigators liked it. Double
+# precision mends the formula to less than a metre, but it is slow on most GPUs and missing
+# on some (Apple's ``mps``). So check a fast formula against a slow one before you trust it.
 #
 # Two devices, one error message
 # ------------------------------

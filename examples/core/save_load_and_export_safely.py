@@ -168,8 +168,8 @@ refused = not marker.exists()
 # Since release 2.6 ``weights_only=True`` is the default: tensors and plain containers are
 # built, everything else is refused. (Before 2.6 even that `could be broken
 # <https://github.com/pytorch/pytorch/security/advisories/GHSA-53q9-r3pm-6pq6>`_.) The long
-# message, of which we show one line, first offers ``weights_only=False``. What happens if
-# we follow?
+# message, of which we show one line, first offers ``weights_only=False`` "if you got the
+# file from a trusted source". What happens if we take that for granted?
 
 poisoned = torch.load(home / "trap.pt", weights_only=False)
 intact = [torch.equal(poisoned["weights"][k], v) for k, v in model.state_dict().items()]
@@ -261,7 +261,8 @@ silent = accuracy(reader.eval()(unseen.to(device)).cpu())
 print(f"strict=False: no error, {silent:.1%} of the digits read")
 
 # %%
-# Nothing matched, nothing was loaded, the weights are random. If you need
+# Nothing matched, nothing was loaded, the weights are random. (The ninth tensor, BatchNorm's
+# count of batches, is not even missed.) If you need
 # ``strict=False``, look at what it returns, as here. Rightly done it takes three calls.
 # ``map_location="cpu"`` reads a file whatever device it was saved on, and
 # ``load_state_dict`` copies the numbers to where the model is. (``map_location=device``
@@ -317,6 +318,10 @@ for name, load in loaders.items():
 # The format ``safetensors`` goes one step further than the second line: it holds numbers
 # and names, no pickle at all, and many model hubs use it. ``torch.jit`` (TorchScript) was
 # the way to programs without a class before ``torch.export`` and is deprecated.
+#
+# The claim
+# ---------
+# What was refused and what ran, what a stranger could read, and what a slice took along.
 
 assert refused and bitten and all(intact + bit_equal) and marker.exists()
 assert "Can't get attribute 'DigitReader'" in seen.stdout and found.equal(unseen[:, 0])

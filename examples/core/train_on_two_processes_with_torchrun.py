@@ -258,8 +258,8 @@ plt.show()
 # ``nn.SyncBatchNorm.convert_sync_batchnorm`` makes them share the two, on GPUs only;
 # *LayerNorm*, which looks at one digit at a time, needs no such thing.
 #
-# The scores betray none of this. What differs is not always worse, but the number
-# of processes has become a setting that nobody chose.
+# But for *no DDP*, the scores betray none of this. What differs is not always worse, but
+# the number of processes has become a setting that nobody chose.
 #
 # A score of all processes
 # ------------------------
@@ -306,7 +306,7 @@ for case in ("as usual", "wide"):
 # The script stays as it is, in a folder that all machines see. On each of, say, four
 # machines with eight GPUs, start the same command::
 #
-#    torchrun --nnodes=4 --nproc-per-node=8 --rdzv-id=digits --rdzv-backend=c10d
+#    torchrun --nnodes=4 --nproc-per-node=8 --rdzv-id=digits --rdzv-backend=c10d \
 #             --rdzv-endpoint=first-machine:29400 digits.py
 #
 # They meet at the *rendezvous* endpoint, any one of the machines, and ``RANK`` runs from 0
