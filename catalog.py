@@ -115,7 +115,7 @@ def bounds(page: Page) -> list[tuple[str, str]]:
 
 
 def read_vocabulary(path: Path = ROOT / "catalog.toml") -> dict:
-    """The tables of ``catalog.toml``: modules, levels, folders, data, imports, noise.
+    """The tables of ``catalog.toml``: modules, data, folders, and the words around them.
 
     Raises `CatalogError` where the file cannot be parsed or an entry lacks a key.
     """

@@ -197,7 +197,7 @@ plt.show()
 # %%
 # The hall is dark: between 1 kHz and 16 kHz the level falls by 30 dB. Gradient descent found
 # that one very wide hill (its *Q*, centre over width, is small) and one dip at the top draw
-# this line, which nobody would set by hand. It is closer than ten bands in fixed places:
+# this line. It is closer than ten bands in fixed places:
 # those leave ripples and miss the top. Further free bands gain little. In the right channel
 # all are worse, for it differs from the left by 1 dB itself.
 #
@@ -209,8 +209,8 @@ plt.show()
 print("dB rms:", *(f"{end:.2f}" for end in ends[2]))
 
 # %%
-# Most starts end close together, some stay far above. All sixteen cost little more than one,
-# since they are rows of one batch.
+# Most starts end close together, some stay far above. Sixteen took hardly longer than one
+# here, since they are rows of one batch.
 #
 # Through the filter itself
 # -------------------------

@@ -247,21 +247,23 @@ play(*(rebuilt[key][1] for key in shown if key[0] != 40))
 # All sizes. The dashed line is the average spectrum.
 
 fig, axes = plt.subplots(1, 3, figsize=(10, 3.6), layout="constrained")
-for ax, name in zip(axes, ("voice", "flute", "envelope"), strict=True):
+names = dict(voice="Voice: pitch", flute="Flute: pitch", envelope="Voice: envelope")
+for ax, name in zip(axes, names, strict=True):
     for way, line in zip(ways, ("o-", "s--", "^:"), strict=True):
         found = {n: score[name] for (n, w), score in scores.items() if w == way}
         ax.plot([*found], [*found.values()], line, label=way)
     ax.axhline(scores[0, "average"][name], color="0.5", ls=(0, (6, 4)), lw=1)
-    label = "error for the voice (dB)" if name == "envelope" else "part of frames right"
-    ax.set(xlabel="numbers a frame", ylabel=label, title=f"{name} kept", xticks=sizes)
+    label = "error (dB)" if name == "envelope" else "right frames (fraction)"
+    ax.set(xlabel="numbers a frame", ylabel=label, title=names[name], xticks=sizes)
 axes[0].legend()
+fig.suptitle("What mel bands and MFCCs keep, by numbers stored a frame")
 plt.show()
 
 # %%
 # From 20 numbers on the flute keeps its pitch, from 40 on the voice, and whether they are bands
-# or coefficients matters little. At 13, bands still follow the flute in half of the frames,
-# MFCCs hardly ever. A recogniser of words may not mind, since a word stays the same word at
-# another pitch; for melodies 13 MFCCs are the wrong feature.
+# or coefficients matters little. At 13, bands still follow the flute in over half of the
+# frames, MFCCs hardly ever. A recogniser of words may not mind, since a word stays the same
+# word at another pitch; for melodies 13 MFCCs are the wrong feature.
 #
 # On the right, MFCCs of 40 bands are a little better than as many bands. Those of 128 bands,
 # torchaudio's default, are worse. Such fine bands show harmonics and the gaps between them, and
@@ -303,7 +305,7 @@ for name, inverse in dict(unmel=unmel, torchaudio=T.InverseMelScale(513, 40, rat
     print(f"{name:10}: {spectrum_error(inverse(mel).to(device)):.1f} dB, {ms:.0f} ms")
 
 # %%
-# Faster by far, and 1.5 dB further off: the zeros are holes in the spectrum, and what is left
+# Faster by far, and 1.4 dB further off: the zeros are holes in the spectrum, and what is left
 # no longer has the bands it was made from.
 #
 # Three traps

@@ -278,16 +278,16 @@ def jacobian_time(mode, matrix):
     return milliseconds(lambda: mode(lambda u: (matrix @ u).tanh())(point))
 
 
-tall = torch.randn(1000, 10).to(**double)
-for name, matrix in (("10 to 1,000 numbers", tall), ("1,000 to 10 numbers", tall.T)):
+tall = torch.randn(3000, 10).to(**double)
+for name, matrix in (("10 to 3,000 numbers", tall), ("3,000 to 10 numbers", tall.T)):
     forward, reverse = (jacobian_time(mode, matrix) for mode in (jacfwd, jacrev))
     print(f"{name}: jacfwd {forward:5.1f} ms, jacrev {reverse:5.1f} ms")
 
 # %%
-# By far, both times: the difference is that between ten passes and a thousand, though not a
-# hundredfold, as each mode runs its passes together by ``vmap``. A Hessian is the Jacobian
-# of a gradient, as wide as it is tall, so for its outer derivative it is other costs that
-# decide; try both.
+# By far, both times: it is ten passes against three thousand. Smaller differences may not
+# show, as each mode runs its passes together by ``vmap``. A Hessian is the Jacobian of a
+# gradient, as wide as it is tall, so for its outer derivative it is other costs that decide;
+# try both.
 #
 # The claim, checked
 # ------------------
@@ -297,7 +297,7 @@ assert gap < 1e-6 and published_gap < 1e-4
 assert cold[0][0] < cold[1][0] - 0.1
 assert max(gaps) < 1e-10 and cost[-1] > 3, cost
 assert newton_gap < 1e-4 and crawl_gap > 0.01
-assert jacobian_time(jacrev, tall) > 2 * jacobian_time(jacfwd, tall)
+assert jacobian_time(jacrev, tall) / jacobian_time(jacfwd, tall) > 10
 
 # %%
 # Where next

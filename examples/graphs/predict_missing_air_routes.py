@@ -272,7 +272,8 @@ plt.show()
 # The map
 # -------
 # The routes hidden in the last split, in the colour of the chance that the network gives
-# them (blue is found, red is missed); and the pairs without a route of which it is most convinced.
+# them (blue is found, red is missed); and the pairs without a route of which it is most
+# convinced.
 
 chance, ends = found["SAGE, MLP"], pairs[:, truth == 1]
 ends = ends[:, chance[tuple(ends)].argsort(descending=True)]  # missed ones on top

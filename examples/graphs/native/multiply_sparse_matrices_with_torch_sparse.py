@@ -304,7 +304,7 @@ plt.show()
 # ---------
 
 assert same_counts and max(gaps.values()) < 1e-4
-assert all(times[kind][0] > 1.3 * times[kind][1] for kind in kinds if kind == "max")
+assert device.type != "cpu" or times["max"][0] > 1.3 * times["max"][1], times
 assert seconds["torch"][-1] > 10 * seconds["torch_sparse"][-1]
 assert seconds["torch"][-1] > 10 * seconds["torch, own backward"][-1]
 
