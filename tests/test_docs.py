@@ -113,6 +113,8 @@ def test_page_tells_its_facts(project):
     assert "1 page:" in landing
     notebook = json.loads((project / "docs/gallery/core/show_one_number.ipynb").read_text())
     assert notebook["cells"][0]["source"] == ["%pip install --quiet matplotlib"]
+    thumbnail = "docs/_build/html/_images/sphx_glr_show_one_number_thumb.png"
+    assert Image.open(project / thumbnail).mode == "P", "a palette, to be light"
 
 
 def test_page_is_run_again_only_when_needed(project):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import style
 from docutils import nodes
-from gallery import count, gallery_pages, generated, read_run, rst_table
+from gallery import count, few_colours, gallery_pages, generated, read_run, rst_table
 from PIL import Image
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
@@ -182,7 +182,8 @@ def thumbnail(page: catalog.Page) -> Path:
 
 
 def write_files(app: Sphinx, exception: Exception | None) -> None:
-    """``build-finished``: the cards' pictures, small, and a zip of scripts a domain."""
+    """``build-finished``: a zip of scripts a domain, the cards' pictures, and thumbnails
+    with few colours, since a page shows those of its related pages."""
     if exception or app.builder.format != "html":
         return
     pages = shown_pages(app.env)
@@ -191,6 +192,8 @@ def write_files(app: Sphinx, exception: Exception | None) -> None:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as box:
             for page in (p for p in pages if domain_of(p) == domain):
                 box.write(page.path, page.path.relative_to(catalog.EXAMPLES))
+    for path in (app.outdir / "_images").glob("sphx_glr_*_thumb.png"):
+        few_colours(Image.open(path)).save(path)
     folder = app.outdir / "_images" / "finder"
     folder.mkdir(parents=True, exist_ok=True)
     for page in pages:

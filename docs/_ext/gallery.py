@@ -198,6 +198,12 @@ def facts_rst(page: catalog.Page, vocabulary: dict, run: dict | None) -> str:
     return f"\n.. container:: gallery-facts\n\n{lines}\n\n.. raw:: html\n\n   {kept}\n\n"
 
 
+def few_colours(picture: Image.Image) -> Image.Image:
+    """``picture`` with a palette of 256 colours: as a PNG about a third of the bytes."""
+    few = {"method": Image.Quantize.FASTOCTREE, "dither": Image.Dither.NONE}
+    return picture.convert("RGBA").quantize(256, **few)
+
+
 def mended_animations(body: str, title: str) -> str:
     """matplotlib's animations in ``body`` with words for those who listen, without the
     icons that it would fetch from another site, and with frames of 256 colours."""
@@ -205,8 +211,7 @@ def mended_animations(body: str, title: str) -> str:
     def slim(frame: re.Match) -> str:
         picture = io.BytesIO(base64.b64decode(re.sub(r"\\\n *", "", frame[1])))
         small = io.BytesIO()
-        few = {"method": Image.Quantize.FASTOCTREE, "dither": Image.Dither.NONE}
-        Image.open(picture).convert("RGB").quantize(256, **few).save(small, "png")
+        few_colours(Image.open(picture)).save(small, "png")
         return f'"data:image/png;base64,{base64.b64encode(small.getvalue()).decode()}"'
 
     alt = f"Animation: {title}".replace('"', "&quot;")
