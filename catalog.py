@@ -22,7 +22,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 EXAMPLES = ROOT / "examples"
 HEADER_KEYS = {"requires-python": str, "dependencies": list, "tool": dict}
-GALLERY_KEYS = {"modules": list, "level": str, "step": int, "data": list, "claim": str}
+GALLERY_KEYS = {
+    "modules": list,
+    "level": str,
+    "task": str,
+    "step": int,
+    "data": list,
+    "claim": str,
+}
 OPTIONAL_KEYS = {"no-pretend": str}
 
 BLOCK = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
@@ -62,6 +69,7 @@ class Page:
     dependencies: tuple[str, ...]
     modules: tuple[str, ...]
     level: str
+    task: str
     step: int
     data: tuple[str, ...]
     claim: str
@@ -193,6 +201,7 @@ def read_page(path: Path, vocabulary: dict, examples: Path = EXAMPLES) -> Page:
         ("modules", vocabulary["modules"]),
         ("data", vocabulary["data"]),
         ("level", vocabulary["levels"]),
+        ("task", vocabulary["tasks"]),
     ):
         words = gallery[key] if isinstance(gallery[key], list) else [gallery[key]]
         for word in words:
@@ -215,6 +224,7 @@ def read_page(path: Path, vocabulary: dict, examples: Path = EXAMPLES) -> Page:
         dependencies=tuple(header["dependencies"]),
         modules=tuple(gallery["modules"]),
         level=gallery["level"],
+        task=gallery["task"],
         step=gallery["step"],
         data=tuple(gallery["data"]),
         claim=gallery["claim"],

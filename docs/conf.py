@@ -95,6 +95,7 @@ sphinx_gallery_conf = {
     "matplotlib_animations": True,
     "remove_config_comments": True,
     "min_reported_time": 10**6,  # the facts below each title tell the time
+    "thumbnail_size": (640, 448),  # pixels; finder.py makes smaller ones
     "show_memory": False,
     "show_signature": False,
     "show_api_usage": False,

@@ -32,6 +32,7 @@ PAGE = '''# /// script
 # [tool.gallery]
 # modules = ["torch"]
 # level = "beginner"
+# task = "foundations"
 # step = 10
 # data = ["digits-8x8"]
 # claim = "Forty-two is even"
@@ -75,14 +76,16 @@ def project(tmp_path):
     return tmp_path
 
 
-def build(project, run="core", show="core,core/legacy", render=False):
+def build(project, run="core", show="core,core/legacy", render=False, repository=""):
     """Run Sphinx as the docs session does; returns exit status and output."""
     kind = ("-b", "dummy", "-t", "render") if render else ("-b", "html")
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", *kind]
     done = subprocess.run(
         [*command, "docs", "docs/_build/html"],
         cwd=project,
-        env=os.environ | {"GALLERY_RUN": run, "GALLERY_SHOW": show, "NO_COLOR": "1"},
+        env=os.environ
+        | {"GALLERY_RUN": run, "GALLERY_SHOW": show, "NO_COLOR": "1"}
+        | {"GALLERY_REPOSITORY": repository},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -107,7 +110,7 @@ def test_page_tells_its_facts(project):
     ):
         assert fact in page
     index = html(project, "core/index")
-    assert re.search(r"data-sgtags='\[\"beginner\", \"torch\"\]'", index)
+    assert re.search(r"data-sgtags='\[\"beginner\", \"foundations\", \"torch\"\]'", index)
     landing = (project / "docs/_build/html/index.html").read_text()
     assert landing.count("no page yet") == 15
     assert "1 page:" in landing
@@ -143,6 +146,17 @@ def test_broken_claim_stops_the_build(project):
     assert "AssertionError: 43" in output[-1500:]
     assert "show_one_number.py" in output[-1500:]
     assert build(project)[0] != 0, "a failed page must run again"
+
+
+def test_colab_link_needs_a_repository(project):
+    assert build(project)[0] == 0
+    assert "colab" not in html(project)
+    assert build(project, repository="owner/name")[0] == 0
+    link = "/github/owner/name/blob/notebooks/core/show_one_number.ipynb"
+    assert f'href="https://colab.research.google.com{link}"' in html(project)
+    status, output = build(project, repository="https://example.org/owner/name")
+    assert status != 0
+    assert "write OWNER/NAME" in output
 
 
 def test_page_that_was_not_run_says_so(project):

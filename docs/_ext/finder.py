@@ -22,7 +22,8 @@ from sphinx.util.docutils import SphinxDirective
 
 import catalog
 
-THUMBNAIL = (320, 224)  # pixels; sphinx-gallery's own have 400 x 280
+THUMBNAIL = (320, 224)  # pixels, and twice as many for dense screens
+SIDE_THUMBNAIL = (400, 280)  # in a folder's list and among related pages
 SECONDS = (5, 10, 20)  # run times that a reader can ask for
 ROOTS = re.compile(
     r"(torch(vision|audio|_geometric|metrics|data|diffeq|text|_sparse|_scatter|_cluster)?"
@@ -74,6 +75,7 @@ def card(page: catalog.Page, vocabulary: dict) -> str:
         "domain": domain_of(page),
         "module": " ".join(page.modules),
         "level": page.level,
+        "task": page.task,
         "seconds": seconds,
         "text": searched_text(source),
     }
@@ -81,12 +83,13 @@ def card(page: catalog.Page, vocabulary: dict) -> str:
     width, height = THUMBNAIL
     picture = (
         f'<img src="_images/finder/{page.name}.webp" alt="" loading="lazy" '
+        f'srcset="_images/finder/{page.name}-2x.webp 2x" '
         f'width="{width}" height="{height}">'
         if thumbnail(page).exists()
         else '<span class="finder-blank"></span>'
     )
     title = vocabulary["folders"][page.folder]["title"]
-    about = [title, page.level, *([f"{seconds} s"] if seconds else [])]
+    about = [title, page.task, page.level, *([f"{seconds} s"] if seconds else [])]
     return (
         f'<li class="finder-card" {data}>'
         f'<a href="gallery/{page.folder}/{page.name}.html">{picture}'
@@ -116,12 +119,13 @@ class Finder(SphinxDirective):
             folder: vocabulary["folders"][folder]["title"]
             for folder in dict.fromkeys(map(domain_of, pages))
         }
-        used = {module for page in pages for module in page.modules}
+        used = {word for page in pages for word in (*page.modules, page.task)}
         form = [
             '<label class="finder-words">What do you want to do? '
             '<input type="search" name="q" placeholder="pad a batch" '
             'autocomplete="off"></label>',
             choice("domain", "Domain", domains),
+            choice("task", "Task", {t: t for t in vocabulary["tasks"] if t in used}),
             choice("module", "Module", {m: m for m in vocabulary["modules"] if m in used}),
             choice("level", "Level", {level: level for level in vocabulary["levels"]}),
             choice("seconds", "Runs in", {f"{s}": f"at most {s} s" for s in SECONDS}),
@@ -193,14 +197,17 @@ def write_files(app: Sphinx, exception: Exception | None) -> None:
             for page in (p for p in pages if domain_of(p) == domain):
                 box.write(page.path, page.path.relative_to(catalog.EXAMPLES))
     for path in (app.outdir / "_images").glob("sphx_glr_*_thumb.png"):
-        few_colours(Image.open(path)).save(path)
+        with Image.open(path) as picture:
+            few_colours(picture.resize(SIDE_THUMBNAIL)).save(path)
     folder = app.outdir / "_images" / "finder"
     folder.mkdir(parents=True, exist_ok=True)
     for page in pages:
         if thumbnail(page).exists():
             with Image.open(thumbnail(page)) as picture:
-                small = picture.convert("RGBA").resize(THUMBNAIL)
-                small.save(folder / f"{page.name}.webp", quality=80)
+                for times, suffix in ((1, ""), (2, "-2x")):
+                    size = [times * pixels for pixels in THUMBNAIL]
+                    small = picture.convert("RGBA").resize(size, Image.Resampling.LANCZOS)
+                    small.save(folder / f"{page.name}{suffix}.webp", quality=80)
 
 
 def setup(app: Sphinx) -> dict:

@@ -27,11 +27,14 @@ from pathlib import Path
 from docutils import nodes
 from PIL import Image
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
 import catalog
 
 GALLERY = catalog.ROOT / "docs" / "gallery"
+REPOSITORY = os.environ.get("GALLERY_REPOSITORY", "")  # OWNER/NAME on GitHub
+COLAB = "https://colab.research.google.com/github"
 SHOWN = {"torch", "torchvision", "torchaudio", "torch-geometric", "torchtext"}
 
 
@@ -142,8 +145,8 @@ def finish_notebooks(app: Sphinx) -> None:
 
 
 def tags(page: catalog.Page) -> list[str]:
-    """The words by which a reader filters: level and modules."""
-    return [page.level, *page.modules]
+    """The words by which a reader filters: level, task and modules."""
+    return [page.level, page.task, *page.modules]
 
 
 def add_tags_to_thumbnails() -> None:
@@ -192,6 +195,9 @@ def facts_rst(page: catalog.Page, vocabulary: dict, run: dict | None) -> str:
         "Copy": f":download:`{script.name} </gallery/{page.folder}/{script.name}>`, then "
         f"``uv run {script.name}``",
     }
+    if REPOSITORY:  # its branch `notebooks` is written by .github/workflows/gallery.yml
+        notebook = f"{COLAB}/{REPOSITORY}/blob/notebooks/{page.folder}/{page.name}.ipynb"
+        rows = {"Open": f"`in Colab <{notebook}>`__"} | rows
     lines = "\n".join(f"   :{name}: {text}" for name, text in rows.items())
     source = json.dumps(script.read_text(encoding="utf-8")).replace("</", "<\\/")
     kept = f'<script type="application/json" id="gallery-source">{source}</script>'
@@ -312,9 +318,13 @@ class Modules(SphinxDirective):
 
 def setup(app: Sphinx) -> dict:
     """Connect everything; the numbers put us before and behind sphinx-gallery (500)."""
+    if REPOSITORY and not re.fullmatch(r"[\w.-]+/[\w.-]+", REPOSITORY):
+        problem = f"GALLERY_REPOSITORY is {REPOSITORY!r}; write OWNER/NAME as on GitHub"
+        raise ExtensionError(problem)
     add_tags_to_thumbnails()
     sources = [catalog.ROOT / "catalog.toml", *sorted(Path(__file__).parent.glob("*.py"))]
     told = b"".join(path.read_bytes() for path in sources)  # a change reads all pages anew
+    told += REPOSITORY.encode()
     fingerprint = hashlib.sha256(told).hexdigest()
     app.add_config_value("gallery_vocabulary", fingerprint, "env")
     app.connect("builder-inited", forget_stale, priority=100)

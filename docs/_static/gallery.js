@@ -46,7 +46,7 @@ for (const arrow of document.querySelectorAll("summary:not([aria-label])"))
     add(node.querySelector(".finder-title").textContent, 4);
     add(node.querySelector("a").href.split("/").pop().replaceAll("_", " "), 2);
     add(node.querySelector(".finder-claim").textContent, 2);
-    add(node.dataset.module, 1);
+    add(node.dataset.module + " " + node.dataset.task, 1);
     add(node.dataset.text.replace(/([a-z])([A-Z])|_/g, "$1 $2") + " " + node.dataset.text, 1);
     return { node, weights };
   });
@@ -70,6 +70,7 @@ for (const arrow of document.querySelectorAll("summary:not([aria-label])"))
     let found = cards.filter(({ node: { dataset: d } }) =>
       (!asked.domain || d.domain === asked.domain) &&
       (!asked.module || d.module.split(" ").includes(asked.module)) &&
+      (!asked.task || d.task === asked.task) &&
       (!asked.level || d.level === asked.level) &&
       (!asked.seconds || (d.seconds && +d.seconds <= +asked.seconds)));
     if (terms.length) {

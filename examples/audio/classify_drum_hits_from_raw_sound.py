@@ -13,6 +13,7 @@
 # [tool.gallery]
 # modules = ["torchaudio", "torch.nn"]
 # level = "intermediate"
+# task = "classification"
 # step = 50
 # data = ["foxdot-drums"]
 # claim = "In 5-fold cross-validation on 108 drum hits of eight kinds a CNN on raw sound names over 70 % right, one on log-mel over 75 %, the majority class 28 %; the raw net's trained filters are over 5 times wider than mel bands"

@@ -12,6 +12,7 @@
 # [tool.gallery]
 # modules = ["torchaudio", "torch.optim"]
 # level = "advanced"
+# task = "signal processing"
 # step = 70
 # data = ["pyo-sounds"]
 # claim = "Two equaliser bands that gradient descent places match a hall's spectrum to 1 dB rms, where ten fixed octave bands leave over 1.2 dB, and hold within 0.4 dB of that in the other channel; the gradient through torchaudio's filter equals the one of its frequency response to 1e-3 and takes over 5 times as long"

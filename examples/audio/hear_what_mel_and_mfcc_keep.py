@@ -12,6 +12,7 @@
 # [tool.gallery]
 # modules = ["torchaudio", "torch"]
 # level = "intermediate"
+# task = "signal processing"
 # step = 40
 # data = ["pyo-sounds"]
 # claim = "Rebuilt from 40 mel bands a voice keeps its pitch in over 80 % of frames, a flute in over 95 %; from 13 MFCCs both in under 20 %, with the voice's envelope off by under 5 dB; one pitch value a frame takes the voice back over 90 %"

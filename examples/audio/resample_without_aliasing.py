@@ -13,6 +13,7 @@
 # [tool.gallery]
 # modules = ["torchaudio", "torch"]
 # level = "beginner"
+# task = "signal processing"
 # step = 30
 # data = ["pyo-sounds"]
 # claim = "Taking every fifth sample of a drum loop leaves alias 16 dB below the music, torchaudio's default filter 34 dB, scipy's 35 dB; a Kaiser window leaves over 100 dB, with width 16 or, flat up to 4 kHz, with width 64"

@@ -12,6 +12,7 @@
 # [tool.gallery]
 # modules = ["torchaudio", "torch"]
 # level = "beginner"
+# task = "signal processing"
 # step = 10
 # data = ["pyo-sounds"]
 # claim = "For windows of 12 to 372 ms a flute partial is 2 / window Hz wide (within 10 %) and a drum hit's smear times that width stays above 1; with phase the speech returns at over 100 dB SNR, without it below 0 dB"

@@ -12,6 +12,7 @@
 # [tool.gallery]
 # modules = ["torchaudio", "torch"]
 # level = "intermediate"
+# task = "signal processing"
 # step = 60
 # data = ["pyo-sounds"]
 # claim = "On a clean flute torchaudio's pitch is over 50 cents off in over 15 % of frames, in under 8 % when loudness is levelled first; whole lags leave over 7 cents, YIN under 1; at 0 dB SNR reading phases errs in under 5 %, the others in over 25 %"

@@ -5,6 +5,7 @@
 # [tool.gallery]
 # modules = ["torchmetrics", "torch"]
 # level = "beginner"
+# task = "evaluation"
 # step = 100
 # data = ["breast-cancer"]
 # claim = "The mean of F1 scores over batches of 8 is over 2 points off and depends on the order; a torchmetrics object that adds up equals scikit-learn to 1e-6, in any order, also when two halves are merged"

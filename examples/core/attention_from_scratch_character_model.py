@@ -5,6 +5,7 @@
 # [tool.gallery]
 # modules = ["torch.nn", "torch.optim", "torch"]
 # level = "advanced"
+# task = "foundations"
 # step = 70
 # data = ["python-topics"]
 # claim = "Attention in six lines equals scaled_dot_product_attention, gradients too, and MultiheadAttention to 1e-5; a transformer made of it predicts unseen pages of Python's manual over 0.3 bits a character better than 3-gram counts, falls short of 8-gram counts, and mixed half and half with them beats both"

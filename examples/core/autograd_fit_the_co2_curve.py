@@ -5,6 +5,7 @@
 # [tool.gallery]
 # modules = ["torch", "torch.optim"]
 # level = "beginner"
+# task = "regression"
 # step = 20
 # data = ["mauna-loa-co2"]
 # claim = "Autograd agrees with finite differences to 1e-8, gradcheck catches a wrong backward, L-BFGS ends within 0.001 ppm of the closed form's curve, and over 23 starts that curve's five-year forecasts are off by under 2 ppm, where repeating the last year is off by over 4"

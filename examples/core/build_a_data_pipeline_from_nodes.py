@@ -5,6 +5,7 @@
 # [tool.gallery]
 # modules = ["torchdata", "torch.utils.data"]
 # level = "intermediate"
+# task = "data"
 # step = 147
 # data = ["foxdot-drums"]
 # claim = "A pipeline of torchdata.nodes gives the batches of a DataLoader bit for bit, with threads or processes; its threads share one cache, where two DataLoader workers decode every file again; its processes draw the same random numbers, at least every second one a repetition, until each sample brings its own seed"

@@ -5,6 +5,7 @@
 # [tool.gallery]
 # modules = ["torch.nn", "torchmetrics"]
 # level = "intermediate"
+# task = "training"
 # step = 63
 # data = ["crash-survival"]
 # claim = "Four losses rank the people in a crash equally well (average precision within 4 points), but the weighted and the focal ones forecast over 2.5 times the deaths that occur; corrected by autograd they, like the plain one, forecast the true number to 25 %, and a moved threshold decides as well as a weight"

@@ -5,6 +5,7 @@
 # [tool.gallery]
 # modules = ["torch.optim", "torch.nn", "torch"]
 # level = "intermediate"
+# task = "training"
 # step = 72
 # data = ["mnist-5k", "breast-cancer"]
 # claim = "At a common learning rate the rate picks the winner: Adam beats momentum by over 50 points of test error at 0.001, momentum beats Adam by over 50 at 0.3, plain SGD beats all by over 50 at 1; each at its own best rate, five optimizers lie within 10"

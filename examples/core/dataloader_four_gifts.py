@@ -5,6 +5,7 @@
 # [tool.gallery]
 # modules = ["torch.utils.data", "torch.nn"]
 # level = "beginner"
+# task = "data"
 # step = 40
 # data = ["mnist-5k"]
 # claim = "Batches of 64 make an epoch over 5 times as fast as single digits, shuffling gains over 60 points, 20 epochs gain over 5 points on one, and a 12.5 MB file trains the network as well when under 3 MB of it are read at a time"

@@ -5,6 +5,7 @@
 # [tool.gallery]
 # modules = ["torch.utils.data", "torch.nn"]
 # level = "beginner"
+# task = "data"
 # step = 30
 # data = ["foxdot-drums"]
 # claim = "Read lazily, 119 sound files take under a tenth of the memory; a network names over 85 % of their pieces if they are split at random, over 20 points fewer if each file stays together, and over 4 fewer still if copies do too"

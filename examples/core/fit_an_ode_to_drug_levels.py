@@ -5,6 +5,7 @@
 # [tool.gallery]
 # modules = ["torchdiffeq", "torch.optim"]
 # level = "advanced"
+# task = "regression"
 # step = 150
 # data = ["theophylline"]
 # claim = "Rates fitted through the ODE solver equal those of the closed form to 2 % and lie within one standard error of the published ones; the adjoint's gradient agrees with backpropagation's to 0.1 % in constant memory, where backpropagation's grows 8-fold with 8 times the steps"

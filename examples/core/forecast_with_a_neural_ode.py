@@ -5,6 +5,7 @@
 # [tool.gallery]
 # modules = ["torchdiffeq", "torch.nn"]
 # level = "advanced"
+# task = "regression"
 # step = 155
 # data = ["gapminder"]
 # claim = "A neural ODE trained on 1960 to 1990 forecasts each country's births per woman in 2015 with under two thirds of the error of a linear law of the same state, even from a fifth of the data (a linear model that remembers a second state comes close); Euler's error falls with the step, RK4's with its 4th power, and naming the end in step_t makes dopri8 over two digits more exact at no cost"

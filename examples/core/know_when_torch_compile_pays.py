@@ -5,6 +5,7 @@
 # [tool.gallery]
 # modules = ["torch"]
 # level = "advanced"
+# task = "speed"
 # step = 87
 # data = ["sklearn-photos"]
 # claim = "Where a C++ compiler exists, a photograph goes through a film curve over 3 times as fast compiled as operation by operation, equal to 1e-4, and exact sRGB curves, whose powers cost more than the memory, gain less than half as much; a second size costs a second compilation, a third none, a branch on data splits the graph"

@@ -5,6 +5,7 @@
 # [tool.gallery]
 # modules = ["pytorch-lightning", "torchmetrics"]
 # level = "advanced"
+# task = "speed"
 # step = 137
 # data = ["digits-8x8"]
 # no-pretend = "Lightning asks the device's driver itself, not torch.accelerator"

@@ -5,6 +5,7 @@
 # [tool.gallery]
 # modules = ["torch"]
 # level = "beginner"
+# task = "speed"
 # step = 15
 # data = ["us-air-routes"]
 # claim = "All distances between 514 airports come over 10 times as fast from one tensor expression in single precision as from a Python loop, in double precision the two agree to a millimetre, a single pair comes over 5 times slower, and a cheaper formula in single precision is over a kilometre wrong"

@@ -5,6 +5,7 @@
 # [tool.gallery]
 # modules = ["functorch", "torch"]
 # level = "advanced"
+# task = "evaluation"
 # step = 143
 # data = ["space-shuttle", "breast-cancer"]
 # claim = "Seven Newton steps and an inverse Hessian give the published coefficients and standard errors of the O-ring regression, equal to statsmodels to 1e-6; Hessian-vector products equal the full Hessian times a vector, and Newton's method built on them finds scikit-learn's solution on 569 tumours"

@@ -5,6 +5,7 @@
 # [tool.gallery]
 # modules = ["pytorch-lightning", "torch.optim"]
 # level = "intermediate"
+# task = "training"
 # step = 130
 # data = ["digits-8x8"]
 # no-pretend = "Lightning asks the device's driver itself, not torch.accelerator"

@@ -5,6 +5,7 @@
 # [tool.gallery]
 # modules = ["torch.nn", "torch.utils.data", "torch"]
 # level = "intermediate"
+# task = "classification"
 # step = 65
 # data = ["spoken-digits-mfcc"]
 # claim = "A small GRU recognises over 98 % of 1,000 spoken digits, more than an SVM on pooled frames or the same GRU trained on shuffled frames; trained on cut recordings, it recognises over 90 % half-way"

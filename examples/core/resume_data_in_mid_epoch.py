@@ -5,6 +5,7 @@
 # [tool.gallery]
 # modules = ["torchdata", "torch.utils.data"]
 # level = "intermediate"
+# task = "data"
 # step = 145
 # data = ["cmudict"]
 # claim = "An epoch cut into five lives and resumed by StatefulDataLoader shows each of 50,000 words exactly once and ends with weights equal bit for bit to those of the uninterrupted run; begun anew in the same order it never shows 80 % of them"

@@ -5,6 +5,7 @@
 # [tool.gallery]
 # modules = ["torch", "torch.nn"]
 # level = "intermediate"
+# task = "deployment"
 # step = 90
 # data = ["digits-8x8"]
 # claim = "A poisoned checkpoint runs its code if loaded whole and is refused by torch.load's default; a poisoned export runs its code; a program without the class gets logits equal bit for bit from an export, at batch sizes never traced, and nothing from a pickled module; an export that was shown two test digits as a slice holds all 397"

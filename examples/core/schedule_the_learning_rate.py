@@ -5,6 +5,7 @@
 # [tool.gallery]
 # modules = ["torch.optim", "torch.nn", "torch"]
 # level = "intermediate"
+# task = "training"
 # step = 75
 # data = ["mnist-5k"]
 # claim = "With batches of 16 and each at its own best peak, cosine, warm-up with cosine and one cycle end over 10 % below the test loss of a constant rate; one cycle called once an epoch instead of every batch ends over 20 % above itself"

@@ -5,6 +5,7 @@
 # [tool.gallery]
 # modules = ["torch", "torch.optim", "torch.nn"]
 # level = "intermediate"
+# task = "training"
 # step = 80
 # data = ["digits-8x8"]
 # claim = "A training killed in epoch 13 and resumed from its checkpoint ends, after early stopping, with weights equal bit for bit to those of the uninterrupted run; resumed from weights and bookkeeping alone it does not"

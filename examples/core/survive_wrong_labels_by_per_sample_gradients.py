@@ -5,6 +5,7 @@
 # [tool.gallery]
 # modules = ["functorch", "torch"]
 # level = "advanced"
+# task = "training"
 # step = 140
 # data = ["digits-8x8"]
 # claim = "Per-sample gradients by torch.func equal a loop of backward calls and the old functorch, come over 5 times as fast, and, clipped one by one, let a network learn digits of which 40 % are labelled wrong over 2 points better than a clipped batch"

@@ -5,6 +5,7 @@
 # [tool.gallery]
 # modules = ["torch"]
 # level = "beginner"
+# task = "foundations"
 # step = 10
 # data = ["sklearn-photos"]
 # claim = "Nine pictures share one storage, NumPy reads it without a copy, one vectorised line is over 10 times as fast as a Python loop, and torch has over 1,200 operators"

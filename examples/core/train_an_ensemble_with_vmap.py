@@ -5,6 +5,7 @@
 # [tool.gallery]
 # modules = ["functorch", "torch.nn"]
 # level = "advanced"
+# task = "speed"
 # step = 142
 # data = ["mnist-5k"]
 # claim = "Sixteen small networks trained at once by vmap equal the same networks trained alone, at under half of the time a step; together they read digits better than one of them alone does, with a negative log-likelihood over 10 % lower; one wide network with as many weights reads more, with a calibration error over 1.4 times the ensemble's"

@@ -5,6 +5,7 @@
 # [tool.gallery]
 # modules = ["torch", "torchmetrics", "torch.utils.data"]
 # level = "advanced"
+# task = "speed"
 # step = 95
 # data = ["digits-8x8"]
 # claim = "Two processes that average gradients end with the weights of one process with the doubled batch, to 1e-5 (float64: 1e-12), and with exactly its F1; means over unequal counts, or BatchNorm in each process, put the weights over 1 % off"

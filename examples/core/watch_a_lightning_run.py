@@ -5,6 +5,7 @@
 # [tool.gallery]
 # modules = ["pytorch-lightning", "torchmetrics"]
 # level = "intermediate"
+# task = "training"
 # step = 135
 # data = ["spoken-digits-mfcc"]
 # no-pretend = "Lightning asks the device's driver itself, not torch.accelerator"

@@ -5,6 +5,7 @@
 # [tool.gallery]
 # modules = ["torch_geometric", "torch.nn"]
 # level = "intermediate"
+# task = "classification"
 # step = 50
 # data = ["mutag"]
 # claim = "Averaging the atoms of a MUTAG molecule gains a few points on the larger class (67 %), adding them up over 8 more; a GIN with bond types reaches over 83 % in ten folds, and choosing the epoch on held-out folds flatters it"

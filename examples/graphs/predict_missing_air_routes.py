@@ -12,6 +12,7 @@
 # [tool.gallery]
 # modules = ["torch_geometric", "torchmetrics"]
 # level = "intermediate"
+# task = "link prediction"
 # step = 30
 # data = ["us-air-routes"]
 # claim = "GraphSAGE with an MLP decoder finds hidden US air routes with AUC over 0.975, less than half the error of the degree product; against busy non-routes its AUC falls by over 5 points, and boosted trees are within 10 points of it and at most 2 ahead; with the routes left in the graph a network trained on visible routes halves its error"

@@ -11,6 +11,7 @@
 # [tool.gallery]
 # modules = ["torchvision", "torch.nn", "torch.optim", "torchmetrics"]
 # level = "beginner"
+# task = "classification"
 # step = 20
 # data = ["mnist-5k"]
 # claim = "A small CNN trained on 4,000 handwritten digits reads over 98 % of 1,000 new ones"

@@ -12,6 +12,7 @@
 # [tool.gallery]
 # modules = ["torchvision", "torch.nn", "torchmetrics"]
 # level = "intermediate"
+# task = "classification"
 # step = 40
 # data = ["mnist-5k"]
 # claim = "A linear probe on features of digits 0 to 4 names new digits from one shot of each over 5 points better than a network from scratch; at 100 shots it leads by less than 2 points, and fine-tuning beats it"

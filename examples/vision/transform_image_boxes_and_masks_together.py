@@ -12,6 +12,7 @@
 # [tool.gallery]
 # modules = ["torchvision", "torch"]
 # level = "beginner"
+# task = "data"
 # step = 10
 # data = ["stardist-nuclei"]
 # claim = "After a flip all 125 boxes fit their moved masks exactly; left behind, they overlap by less than 5 %"

@@ -159,6 +159,15 @@ def test_every_page_has_a_card_with_a_picture(tab):
     assert min(widths) > 0
 
 
+def test_dense_screen_gets_sharper_pictures(tab):
+    for density, sharp in ((1, False), (2, True)):
+        page = tab(device_scale_factor=density)
+        show_all_pictures(page)
+        pictures = page.locator(".finder-card img")
+        used = pictures.evaluate_all("all => all.map(i => i.currentSrc)")
+        assert [source.endswith("-2x.webp") for source in used] == [sharp] * len(PAGES)
+
+
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_question_finds_its_page(tab, question):
     page = tab()
@@ -171,12 +180,14 @@ def test_filters_combine_and_the_address_keeps_them(tab):
     page.select_option("#finder [name=domain]", "graphs")
     page.select_option("#finder [name=module]", "torch_geometric")
     page.select_option("#finder [name=level]", "intermediate")
+    page.select_option("#finder [name=task]", "classification")
     expected = {
         name
         for name, p in PAGES.items()
         if p.folder.startswith("graphs")
         and "torch_geometric" in p.modules
         and p.level == "intermediate"
+        and p.task == "classification"
     }
     assert set(names(page, None)) == expected
     assert expected
@@ -199,7 +210,7 @@ def test_keyboard_alone_reaches_a_page(tab):
     page = tab()
     page.focus("#finder input")
     page.keyboard.type("pad a batch")
-    for _ in range(6):  # four lists, the button, the first card
+    for _ in range(7):  # five lists, the button, the first card
         page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     page.wait_for_url("**/batch_sequences_of_unequal_length.html")

@@ -11,6 +11,7 @@
 # [tool.gallery]
 # modules = ["torch_cluster", "torch"]
 # level = "advanced"
+# task = "foundations"
 # step = 20
 # data = ["world-cities", "us-air-routes"]
 # claim = "torch_cluster and plain torch find the same 8 nearest towns (to 1 m), the same pairs within 50 km and the same 60 farthest points among 45,065 towns; the default limit of 32 neighbours loses over a quarter of the pairs, the default mode of cdist over 2 % of the nearest towns, and at 16,000 towns the tree is more than 10 times as fast as all pairs"

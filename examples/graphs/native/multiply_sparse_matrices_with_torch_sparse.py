@@ -12,6 +12,7 @@
 # [tool.gallery]
 # modules = ["torch_sparse", "torch"]
 # level = "advanced"
+# task = "foundations"
 # step = 30
 # data = ["us-air-routes", "world-cities"]
 # claim = "torch_sparse and torch.sparse count the same one-stop journeys and agree on sums, means, maxima and gradients to 1e-4; torch's CSR is over 1.3 times as fast at maxima, but the gradient of its stored values takes over 10 times as long at 8,000 rows, because it goes through a dense matrix, until twelve lines mend it"

@@ -11,6 +11,7 @@
 # [tool.gallery]
 # modules = ["torch_scatter", "torch_geometric", "torch"]
 # level = "advanced"
+# task = "foundations"
 # step = 10
 # data = ["us-air-routes"]
 # claim = "Sum, mean, max, softmax, segment sum and segment max of torch_scatter, written in plain torch and with PyG's utils give the same outputs and gradients to 1e-5; so does arg max, the longest route of each airport"
