@@ -19,7 +19,7 @@ the other. Find for each pixel by how much (its *disparity*), and you know how f
 is. We match blocks, then brightness orders, then let neighbours agree (semi-global
 matching), all as tensors and without any training, and compare each with the disparity
 that was measured with structured light. On the way ``grid_sample`` shows why a small
-difference of brightness is no proof. It takes about fifteen seconds.
+difference of brightness is no proof. It takes about twenty seconds.
 """
 
 import matplotlib.pyplot as plt
@@ -55,7 +55,7 @@ row, column = torch.ones_like(truth).nonzero().T.view(2, height, width)
 
 # %%
 # Bright is near: the floor in front moves by some 60 pixels from view to view, the wall by
-# under 10. White is unknown.
+# under 10. Holes are unknown.
 
 
 def show(ax, image, title, **style):
