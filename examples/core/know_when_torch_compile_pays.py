@@ -86,15 +86,18 @@ def seconds(function, *arguments):
 
 
 # %%
-# We time the first call, compare the results, then time later calls of both in turn.
+# We time the first call, compare the results, then time later calls of both in turn. An
+# accelerator gets 64 pictures, tiled: one alone is done before the next call has started.
+
+subject = photo if device.type == "cpu" else photo.repeat(1, 8, 8)
 
 
 def race(function):
     """Seconds of the first compiled call, of an eager and of a compiled call."""
     compiled = torch.compile(function, backend=backend)
-    first, fused = seconds(compiled, photo, 1.5)
-    gap = (fused - function(photo, 1.5)).abs().max().item()
-    runs = [[seconds(f, photo, 1.5)[0] for f in (function, compiled)] for _ in range(20)]
+    first, fused = seconds(compiled, subject, 1.5)
+    gap = (fused - function(subject, 1.5)).abs().max().item()
+    runs = [[seconds(f, subject, 1.5)[0] for f in (function, compiled)] for _ in range(20)]
     slow, fast = (statistics.median(times) for times in zip(*runs, strict=True))
     print(f"{function.__name__}: eager {slow * 1e3:.1f} ms, {backend} {fast * 1e3:.1f} ms,")
     print(f"   {slow / fast:.1f} times as fast, largest difference {gap:.0e}")
@@ -242,12 +245,14 @@ print(f"with torch.where: graphs {whole}, same picture: {same}")
 # %%
 # Claim
 # -----
-# Speeds are claimed only where there was a compiler.
+# Speeds are claimed only where there was a compiler; that powers cost more than the
+# traffic, for a CPU only.
 
 shutil.rmtree(cache, ignore_errors=True)
 assert film_gap < 1e-4 and exact_gap < 1e-4
 assert backend == "eager" or eager / fused > 3
-assert backend == "eager" or exact_eager / exact_fused < eager / fused / 2
+dear = exact_eager / exact_fused < eager / fused / 2
+assert backend == "eager" or device.type != "cpu" or dear
 assert counts["four sizes"] == counts["four numbers"] == [1, 1, 0, 0]
 assert counts["four sizes, dynamic=False"] == [1, 1, 1, 1]
 assert counts["four sizes, dynamic=True"] == [1, 0, 0, 0]

@@ -112,7 +112,7 @@ quiet |= {"enable_model_summary": False, "num_sanity_val_steps": 0}
 
 def fit(start, processes, loader, **options):
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", ".*(does not have many workers|LeafSpec|sync_dist)")
+    warnings.filterwarnings("ignore", ".*(many workers|LeafSpec|sync_dist|not used)")
     options |= {"strategy": "ddp"} if processes > 1 else {}
     options |= {"accelerator": start["device"], "devices": processes, "max_epochs": 4}
     trainer, module = pl.Trainer(**options, **start["quiet"]), reader()

@@ -292,13 +292,16 @@ for name, matrix in (("10 to 3,000 numbers", tall), ("3,000 to 10 numbers", tall
 #
 # The claim, checked
 # ------------------
-# The published numbers, the products and scikit-learn's solution are all met.
+# The published numbers, the products and scikit-learn's solution are all met. Times are
+# claimed for a CPU: a GPU runs the passes of problems as small as these side by side.
 
 assert gap < 1e-6 and published_gap < 1e-4
 assert cold[0][0] < cold[1][0] - 0.1
-assert max(gaps) < 1e-10 and cost[-1] > 3, cost
+assert max(gaps) < 1e-10, gaps
+assert device.type != "cpu" or cost[-1] > 3, cost
 assert newton_gap < 1e-4 and crawl_gap > 0.01
-assert jacobian_time(jacrev, tall) / jacobian_time(jacfwd, tall) > 10
+narrow = jacobian_time(jacrev, tall) / jacobian_time(jacfwd, tall)
+assert device.type != "cpu" or narrow > 10, narrow
 
 # %%
 # Where next

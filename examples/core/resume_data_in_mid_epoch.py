@@ -318,9 +318,12 @@ for kind, process in zip(kinds, ((), (1, 0), (1, 0)), strict=True):
 # The claim
 # ---------
 # Five lives equal one, to the bit; begun anew in the same order they do not. Workers,
-# streams and mixed sources resume as well.
+# streams and mixed sources resume as well. (A GPU adds up an embedding's gradients in any
+# order, so there two runs of anything differ in the last bits.)
 
-assert results["loader's state"] == results["uninterrupted"] == ([0, 50_000, 0, 0, 0, 0], 0)
+(counts, _), (counts_resumed, off) = results["uninterrupted"], results["loader's state"]
+assert counts == counts_resumed == [0, 50_000, 0, 0, 0, 0], results
+assert off == 0 or device.type != "cpu" and off < 1e-5, off
 assert results["same order"][0][0] == 40_000 and results["same order"][1] > 1e-3, results
 assert all(mixes[data.DistributedSampler]), mixes
 if __name__ == "__main__":
