@@ -191,6 +191,8 @@ class PretendedDevice(TorchFunctionMode):
             return
         if name in COPIES:
             return
+        if name == "ctc_loss":  # takes its lengths, which come last, from the CPU too
+            inputs = inputs[:2]
         # 0-dimensional CPU tensors count as numbers, as in CUDA's pointwise kernels
         places = {self.is_there(t) for t in inputs if t.dim() > 0 or self.is_there(t)}
         if len(places) > 1:

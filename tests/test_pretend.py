@@ -73,6 +73,10 @@ MISTAKES = {
         SAME,
     ),
     "recurrent net left behind": ("nn.GRU(3, 4)(there)", SAME),
+    "targets left behind": (
+        "nn.functional.ctc_loss(there[:, None], labels[None, :2], [20], [2])",
+        SAME,
+    ),
     "lengths on the device": (
         "lengths = torch.full((20,), 1, device=device)\n"
         "nn.utils.rnn.pack_padded_sequence(there[:, None], lengths, batch_first=True)",
@@ -122,6 +126,11 @@ packed = nn.utils.rnn.pack_padded_sequence(
 outputs, last = nn.GRU(3, 4).to(device)(packed)
 padded, found = nn.utils.rnn.pad_packed_sequence(outputs)
 assert padded.device == last.device == there.device and torch.equal(found, lengths)
+""",
+    "lengths from the host": """
+sizes = torch.tensor([20]), torch.tensor([2])
+labels = torch.ones(1, 2, dtype=torch.long, device=device)
+assert nn.functional.ctc_loss(there[:, None], labels, *sizes).device == there.device
 """,
     "a freed place is not remembered": """
 for _ in range(50):
