@@ -333,8 +333,8 @@ plt.show()
 # frame, and each seed is lost in its own way (the bars are one standard deviation over
 # seeds). Taught with snippets, it names nine in ten from 26 ms, and what that costs at the
 # other end is an utterance or two. It learnt what a frame says of the man, not only what
-# the way from /a/ to /e/ does. The Gaussians, which know single frames only, are level
-# with it there; from about five frames on the network is ahead of them by one to two points.
+# the way from /a/ to /e/ does. The Gaussians, which know single frames only, are level with
+# it there; from about five frames on the network is ahead of them by one to two points.
 #
 # Deltas bring next to nothing. With networks taught with whole utterances they harm on
 # short stretches: a frame alone has no slope, which these have never met. At one frame

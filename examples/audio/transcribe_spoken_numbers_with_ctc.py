@@ -131,9 +131,9 @@ for name, places in (("loudness", dipped), ("truth", edges)):
     judge(f"SVM, {name}", [svm.predict(row).tolist() for row in rows])
 
 # %%
-# Told the boundaries, the SVM misses one digit in seventy; a number has eight, so one in ten
-# goes wrong. Cut by loudness it falls apart: some digits are quiet in the middle (the stop
-# in "eight"), and some pairs have no dip between them.
+# Told the boundaries, the SVM misses one digit in seventy; a number has eight, so one in
+# ten goes wrong. Cut by loudness it falls apart: some digits are quiet in the middle (the
+# stop in "eight"), and some pairs have no dip between them.
 #
 # A loss that needs no boundaries
 # -------------------------------

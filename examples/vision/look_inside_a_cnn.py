@@ -163,7 +163,8 @@ plt.show()
 # All maps ask for one number, the *margin*: the logit of the answer minus that of the other
 # class. The *gradient* tells what a tiny change of each pixel does to it. In ``eval()``
 # mode images do not affect each other, so one ``sum()`` gets us all gradients at once. In
-# training mode batch normalisation mixes them, and the maps with them: no error, no warning.
+# training mode batch normalisation mixes them, and the maps with them: no error, no
+# warning.
 
 
 def margin(logits, answer):
@@ -179,7 +180,8 @@ def gradient(model, images, answer):
 # *Integrated gradients* (`Sundararajan et al., 2017 <https://arxiv.org/abs/1703.01365>`_)
 # average it on the way from a black image to this one, and multiply by the difference of
 # the two. *Guided backpropagation* (`Springenberg et al., 2015
-# <https://arxiv.org/abs/1412.6806>`_) lets only positive gradients pass back through a ReLU.
+# <https://arxiv.org/abs/1412.6806>`_) lets only positive gradients pass back through a
+# ReLU.
 
 
 def integrated(model, images, answer, steps=32):
@@ -323,10 +325,11 @@ plt.show()
 # a quarter of the ink, to change two thirds. Grad-CAM points at the right place and loses
 # here at first, as its 7 x 7 numbers cannot say which pixel. On the right the curves fall
 # again: a network gives one answer to all emptied sheets, and for half of them that is the
-# old one. So keep to few pixels; sheets with holes are sheets that it never saw in training.
+# old one. So keep to few pixels; sheets with holes are sheets that it never saw in
+# training.
 #
-# No map is best: Grad-CAM tells where, integrated gradients which pixels. That something was
-# wrong at all the swapped stamps told us, and they need no map.
+# No map is best: Grad-CAM tells where, integrated gradients which pixels. That something
+# was wrong at all the swapped stamps told us, and they need no map.
 #
 # The claim, checked
 # ------------------
