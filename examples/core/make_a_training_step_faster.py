@@ -137,7 +137,8 @@ for _ in range(3):  # warm up: first calls allocate memory and choose kernels
 with profile(activities=supported_activities()) as profiler:
     for _ in range(10):
         train_step(model, optimizer, batches)
-events = {event.key: event for event in profiler.key_averages()}
+# a GPU has a second entry for each name, which tells no CPU time
+events = {e.key: e for e in sorted(profiler.key_averages(), key=lambda e: e.cpu_time_total)}
 names = "data", "forward", "backward", "optimizer"
 parts = {name: events[name].cpu_time_total for name in names}
 share = {name: spent / sum(parts.values()) for name, spent in parts.items()}
@@ -290,11 +291,12 @@ plt.show()
 #
 # Claim
 # -----
-# The order of the others depends on the machine; it is shown, not claimed.
+# The order of the others depends on the machine; it is shown, not claimed. Nor is the
+# forecast for a GPU, whose own work the profile above leaves out.
 
 assert gain > 2.5
 assert measured > 1.1
-assert abs(measured / forecast - 1) < 0.35
+assert device.type != "cpu" or abs(measured / forecast - 1) < 0.35
 exact = [float(loss) for name, loss in losses.items() if name != "+ bfloat16"]
 assert max(exact) - min(exact) < 0.01 * exact[0]
 
