@@ -64,16 +64,16 @@ speech, flute, drums = sounds.values()
 
 # %%
 # A waveform is a one-dimensional float tensor between -1 and 1. Before any plot: listen.
-# First the speech.
-Audio(speech.cpu().numpy(), rate=sample_rate)
+# First two seconds of the speech.
+Audio(speech[: 2 * sample_rate].cpu().numpy(), rate=sample_rate)
 
 # %%
-# Then three seconds of the flute: one note at a time, each held steady.
-Audio(flute[: 3 * sample_rate].cpu().numpy(), rate=sample_rate)
+# Then two seconds of the flute: one note at a time, each held steady.
+Audio(flute[: 2 * sample_rate].cpu().numpy(), rate=sample_rate)
 
 # %%
-# And three seconds of the drums: nothing is held, everything is an onset.
-Audio(drums[: 3 * sample_rate].cpu().numpy(), rate=sample_rate)
+# And two seconds of the drums: nothing is held, everything is an onset.
+Audio(drums[: 2 * sample_rate].cpu().numpy(), rate=sample_rate)
 
 # %%
 # The waveform shows when
@@ -110,12 +110,12 @@ def draw(ax, waveform, window_length):
     power = transform.to(device)(waveform)  # (frequency, time)
     decibels = 10 * torch.log10(power / power.max() + 1e-9).cpu().numpy()
     extent = (0, len(waveform) / sample_rate, 0, sample_rate / 2000)
-    return ax.imshow(decibels, origin="lower", aspect="auto", vmin=-70, extent=extent)
+    return ax.imshow(decibels, origin="lower", aspect="auto", vmin=-60, extent=extent)
 
 
 # %%
 # The same 46 ms window (1,024 samples) serves all three sounds.
-fig, axes = plt.subplots(3, 1, figsize=(9, 7), layout="constrained", sharex=True)
+fig, axes = plt.subplots(3, 1, figsize=(9, 5.5), layout="constrained", sharex=True)
 for ax, (name, waveform) in zip(axes, sounds.items(), strict=True):
     image = draw(ax, waveform, window_length=1024)
     ax.set(ylabel=f"{name}\nfrequency (kHz)", ylim=(0, 8))
@@ -249,10 +249,10 @@ for name, waveform in rebuilt.items():
 # With phase nothing is lost but float32 rounding. Without it, Griffin-Lim scores *below
 # zero* on the waveform, worse than handing in silence. Now hear what that number is
 # worth.
-Audio(rebuilt["Griffin-Lim"].cpu().numpy(), rate=sample_rate)
+Audio(rebuilt["Griffin-Lim"][: 2 * sample_rate].cpu().numpy(), rate=sample_rate)
 
 # %%
-# The same sentence in the same voice, a little metallic. Why the two judges disagree
+# The same words in the same voice, a little metallic. Why the two judges disagree
 # shows in 15 ms of the result.
 pair = {"original": speech, "Griffin-Lim": rebuilt["Griffin-Lim"]}
 start = int(3.2 * sample_rate)

@@ -55,7 +55,7 @@ samples, file_rate = soundfile.read(folder / "flute.aif", dtype="float32")
 original = torch.from_numpy(samples).to(device)  # (time,)
 rate, hop = 16_000, 160
 flute = F.resample(original, file_rate, rate, lowpass_filter_width=64)
-Audio(flute.cpu().numpy(), rate=rate)
+Audio(flute[: 3 * rate].cpu().numpy(), rate=rate)
 
 # %%
 # A reference from phases
@@ -322,7 +322,7 @@ plt.show()
 # which leave most of the noise outside, and over 64 ms instead of YIN's 32 or torchaudio's
 # 10. Here is the flute at 0 dB, as loud as its noise:
 
-Audio(noisy[3].cpu().numpy(), rate=rate)
+Audio(noisy[3, : 3 * rate].cpu().numpy(), rate=rate)
 
 # %%
 # And what the phases make of it (with the loudness of the clean flute).

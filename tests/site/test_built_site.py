@@ -13,7 +13,7 @@ import catalog
 SITE = catalog.ROOT / "docs" / "_build" / "site"
 VOCABULARY = catalog.read_vocabulary()
 PAGES = catalog.find_pages(VOCABULARY)[0]
-MOST_BYTES = 3_000_000  # a page with its pictures and sounds
+MOST_BYTES = 2_000_000  # a page with its pictures and sounds
 
 
 @pytest.fixture(autouse=True)
